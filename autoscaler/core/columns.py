@@ -1,0 +1,63 @@
+"""Frozen dataclasses of arrays whose last axis is slots: how such tables are made, grown and patched.
+
+Nothing here changes an array that somebody else may hold: every function returns new, read-only arrays (or the same ones, if
+nothing changes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscaler.core.types import Ints
+
+T = TypeVar("T")
+A = TypeVar("A", bound=np.generic)
+
+
+def frozen(array: NDArray[A]) -> NDArray[A]:
+    """The same array, read-only from now on."""
+    array.setflags(write=False)
+    return array
+
+
+def full(shape: int | tuple[int, ...], value: float) -> NDArray[np.float64]:
+    """A new writable float64 array of one value."""
+    return np.full(shape, value, dtype=np.float64)
+
+
+def array_fields(table: object) -> dict[str, NDArray[Any]]:
+    """The array-valued fields of a dataclass instance, by name."""
+    if not is_dataclass(table):
+        message = f"expected a dataclass of arrays, got {type(table).__name__}"
+        raise TypeError(message)
+    found = {field.name: getattr(table, field.name) for field in fields(table)}
+    return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+
+
+def widened(array: NDArray[A], slots: int, blank: object) -> NDArray[A]:
+    """The array with its last axis padded to ``slots`` columns of ``blank``; itself if it is that wide already."""
+    missing = slots - array.shape[-1]
+    if missing <= 0:
+        return array
+    padding = np.full((*array.shape[:-1], missing), blank, dtype=array.dtype)
+    return frozen(np.concatenate([array, padding], axis=-1))
+
+
+def patched(table: T, slots: Ints, values: Mapping[str, NDArray[Any]]) -> T:
+    """The table with the columns at ``slots`` replaced by ``values[name][..., i]``; fields that are not named stay."""
+    changed: dict[str, NDArray[Any]] = {}
+    for name, value in values.items():
+        array = getattr(table, name).copy()
+        array[..., slots] = value
+        changed[name] = frozen(array)
+    return replace(table, **changed)  # type: ignore[type-var]
+
+
+def taken(table: T, slots: Ints) -> T:
+    """The table with only the columns at ``slots``, in that order; fields that are not arrays stay."""
+    return replace(table, **{name: frozen(array[..., slots]) for name, array in array_fields(table).items()})  # type: ignore[type-var]

@@ -1,0 +1,226 @@
+"""The rules between a proposal and a decision, in the order in which they apply.
+
+Each guard takes a draft and returns one with, for every workload that it changed or held, the reason. ``held`` workloads keep their
+count past the guards that shape a proposal and only meet schedule, bounds and mode; ``off`` workloads are not touched at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from autoscaler.core.behavior import Select
+from autoscaler.core.columns import frozen, full
+from autoscaler.core.memory import GuardState, highest, pushed
+from autoscaler.core.observation import Observation
+from autoscaler.core.policy import Combined
+from autoscaler.core.spec import GroupSpec, When
+from autoscaler.core.types import FREE, TARGET_REASON, Bools, Codes, Floats, Mode, Reason, Target
+
+COVERAGE_MIN = 0.9
+"""Below this share of reporting pods nothing is scaled down: half the targets lost must not read as half the load."""
+
+_TARGET_REASONS = np.array([TARGET_REASON[target] for target in Target], np.int8)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every guard may look at ``[w]``: ``current`` (the shadow count in a dry run), bounds as the schedule has them, mode."""
+
+    at_s: float
+    spec: GroupSpec
+    observation: Observation
+    combined: Combined
+    current: Floats
+    min: Floats
+    max: Floats
+    scheduled_min: Bools
+    scheduled_max: Bools
+    mode: Codes
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A decision in the making ``[w]``."""
+
+    replicas: Floats
+    held: Bools
+    off: Bools
+    state: GuardState
+
+
+Guard: TypeAlias = Callable[[Draft, Context], tuple[Draft, Codes]]
+
+
+def no_data(draft: Draft, context: Context) -> tuple[Draft, Codes]:
+    """Hold what cannot or must not be decided; after ``fallback.after`` ticks without data, the fallback count.
+
+    A workload that is ``off`` (target not known, or a zero that somebody else set) keeps its count whatever the bounds say.
+    Without any proposal it is ``held``; where some series failed, or part of the pods do not report, it is not scaled down.
+    """
+    spec, current, wanted = context.spec.workloads, context.current, draft.replicas
+    reason = _TARGET_REASONS[context.observation.target]
+    off = reason != Reason.NONE
+    by_hand = ~off & (current == 0) & ~draft.state.zero_ours
+    reason[by_hand] = Reason.PAUSED_AT_ZERO
+    off |= by_hand
+
+    silent = ~off & np.isnan(wanted)
+    failures = np.where(off, draft.state.failures, np.where(silent, draft.state.failures + 1, 0.0))
+    unsure = (context.combined.failed > 0) | (context.observation.coverage < COVERAGE_MIN)
+    partial = ~off & ~silent & unsure & (wanted < current)
+    fallback = silent & (failures >= spec.fallback_after)
+    fallback &= np.select(
+        [spec.fallback_when == When.IF_HIGHER, spec.fallback_when == When.IF_LOWER],
+        [spec.fallback_replicas > current, spec.fallback_replicas < current],
+        default=True,
+    )
+    held = (silent & ~fallback) | partial
+    reason[silent], reason[partial], reason[fallback] = Reason.NO_DATA, Reason.PARTIAL_DATA, Reason.FALLBACK
+    replicas = np.where(fallback, spec.fallback_replicas, np.where(held | off, current, wanted))
+    state = replace(draft.state, failures=frozen(failures))
+    return Draft(replicas, held, off, state), reason
+
+
+def activation(draft: Draft, context: Context) -> tuple[Draft, Codes]:
+    """Where zero is allowed: at least one replica while some load is above its activation threshold, none while all are below."""
+    reason = np.zeros(draft.replicas.size, np.int8)
+    may_be_zero = ~draft.off & ~draft.held & (context.min == 0) & (context.combined.failed == 0)
+    if not may_be_zero.any():
+        return draft, reason
+    active = np.zeros(draft.replicas.size, np.bool_)
+    for call, series in zip(context.spec.calls, context.observation.series, strict=True):
+        awake = (call.owner != FREE) & (series.load > call.activation)
+        active[call.owner[awake]] = True
+    woken = may_be_zero & active & (draft.replicas < 1)
+    asleep = may_be_zero & ~active & (draft.replicas > 0)
+    reason[woken], reason[asleep] = Reason.ACTIVATED, Reason.NOT_ACTIVE
+    return replace(draft, replicas=np.where(woken, 1.0, np.where(asleep, 0.0, draft.replicas))), reason
+
+
+def tolerance(draft: Draft, context: Context) -> tuple[Draft, Codes]:
+    """Stay if 1 - down <= proposal / current <= 1 + up; then whole replicas, ceil(x - 1e-9)."""
+    up, down = context.spec.workloads.tolerance
+    current, wanted = context.current, draft.replicas
+    ratio = np.divide(wanted, current, out=full(wanted.size, np.inf), where=current > 0)
+    within = ~draft.off & (ratio >= 1 - down) & (ratio <= 1 + up)
+    replicas = np.where(within, current, np.ceil(wanted - 1e-9))
+    reason = np.where(within & (wanted != current), Reason.WITHIN_TOLERANCE, Reason.NONE).astype(np.int8)
+    return replace(draft, replicas=replicas), reason
+
+
+def stabilisation(draft: Draft, context: Context) -> tuple[Draft, Codes]:
+    """The HPA's two windows: not above the lowest recommendation of the scale-up window, not below the highest of the scale-down one.
+
+    A held workload records no recommendation, nor does one whose count is outside its bounds (as in the HPA).
+    """
+    up_s, down_s = context.spec.workloads.window_s
+    free = ~draft.off & ~draft.held
+    records = free & (context.current >= context.min) & (context.current <= context.max)
+    since_up, since_down = context.at_s - up_s, context.at_s - down_s
+    wanted, state = draft.replicas, draft.state
+    top = bottom = wanted
+    if (down_s > 0).any():
+        high = pushed(state.high, wanted, context.at_s, since_down, records & (down_s > 0))
+        top = np.where(down_s > 0, np.maximum(wanted, highest(high, since_down)), wanted)
+        state = replace(state, high=high)
+    if (up_s > 0).any():
+        low = pushed(state.low, -wanted, context.at_s, since_up, records & (up_s > 0))
+        bottom = np.where(up_s > 0, np.minimum(wanted, -highest(low, since_up)), wanted)
+        state = replace(state, low=low)
+    # The HPA with `behavior`: the current count, raised to `bottom`, then lowered to `top`; without it: `top`, whatever the count.
+    stable = np.where(context.spec.workloads.classic, top, np.minimum(np.maximum(context.current, bottom), top))
+    replicas = np.where(free, stable, wanted)
+    reason = np.zeros(wanted.size, np.int8)
+    reason[replicas > wanted], reason[replicas < wanted] = Reason.STABILISED_DOWN, Reason.STABILISED_UP
+    return replace(draft, replicas=replicas, state=state), reason
+
+
+def rate(draft: Draft, context: Context) -> tuple[Draft, Codes]:
+    """The HPA's rate rules, per direction: by pods or per cent of the count at the start of the period.
+
+    start = current - added + removed in the period; up: start + pods or ceil(start x (1 + p)); down: start - pods or
+    floor(start x (1 - p)); a limit never forces a move the other way. Without `behavior`: up to max(2 x current, 4).
+    """
+    spec, current, wanted = context.spec.workloads, context.current, draft.replicas
+    ceiling = np.where(spec.classic, np.maximum(2 * current, 4), np.maximum(_limit(draft, context, 0), current))
+    floor = np.where(spec.classic, -np.inf, np.minimum(_limit(draft, context, 1), current))
+    free = ~draft.off & ~draft.held
+    capped, raised = free & (wanted > ceiling), free & (wanted < floor)
+    replicas = np.where(capped, ceiling, np.where(raised, floor, wanted))
+    disabled = ~spec.classic & (spec.select == Select.DISABLED)
+    reason = np.zeros(wanted.size, np.int8)
+    reason[capped], reason[raised] = Reason.RATE_LIMITED_UP, Reason.RATE_LIMITED_DOWN
+    reason[(capped & disabled[0]) | (raised & disabled[1])] = Reason.DIRECTION_DISABLED
+    return replace(draft, replicas=replicas), reason
+
+
+def _limit(draft: Draft, context: Context, direction: int) -> Floats:
+    """The furthest count that a direction's rules allow now ``[w]``; ±inf where it has none, the current count where disabled."""
+    spec, current = context.spec.workloads, context.current
+    away = np.inf if direction == 0 else -np.inf
+    select = spec.select[direction]
+    # Max takes the bigger change: up the highest limit, down the lowest; Min the other way round.
+    highest_wins = (select == Select.MAX) == (direction == 0)
+    limit = np.where(highest_wins, -np.inf, np.inf)
+    any_rule = np.zeros(current.size, np.bool_)
+    for value, period_s, percent in zip(
+        spec.rule_value[direction], spec.rule_period_s[direction], spec.rule_percent[direction], strict=True
+    ):
+        exists = period_s > 0
+        if not exists.any():
+            continue
+        any_rule |= exists
+        inside = draft.state.event_at_s > context.at_s - period_s
+        start = current - np.where(inside, draft.state.event_change, 0.0).sum(axis=0)
+        if direction == 0:
+            reach = np.where(percent, np.ceil(start * (1 + value / 100)), start + value)
+        else:
+            reach = np.where(percent, np.trunc(start * (1 - value / 100)), start - value)
+        better = np.where(highest_wins, np.maximum(limit, reach), np.minimum(limit, reach))
+        limit = np.where(exists, better, limit)
+    return np.where(select == Select.DISABLED, current, np.where(any_rule, limit, away))
+
+
+def schedule(draft: Draft, context: Context) -> tuple[Draft, Codes]:
+    """The bounds of the schedule windows that are open now, at once."""
+    low = np.where(context.scheduled_min, context.min, -np.inf)
+    high = np.where(context.scheduled_max, context.max, np.inf)
+    return _clipped(draft, low, high, Reason.SCHEDULE_MIN, Reason.SCHEDULE_MAX)
+
+
+def bounds(draft: Draft, context: Context) -> tuple[Draft, Codes]:
+    """``minReplicas`` and ``maxReplicas``, at once; an open schedule window's bound stands in for the spec's."""
+    return _clipped(draft, context.min, context.max, Reason.BELOW_MIN, Reason.ABOVE_MAX)
+
+
+def _clipped(draft: Draft, low: Floats, high: Floats, below: Reason, above: Reason) -> tuple[Draft, Codes]:
+    clipped = np.minimum(np.maximum(draft.replicas, low), high)
+    replicas = np.where(draft.off, draft.replicas, clipped)
+    reason = np.zeros(replicas.size, np.int8)
+    reason[replicas > draft.replicas], reason[replicas < draft.replicas] = below, above
+    return replace(draft, replicas=replicas), reason
+
+
+def mode(draft: Draft, context: Context) -> tuple[Draft, Codes]:
+    """Paused keeps the count; a dry run keeps the decision, which is then not applied."""
+    paused = ~draft.off & (context.mode == Mode.PAUSED)
+    dry = ~draft.off & (context.mode == Mode.DRY_RUN)
+    reason = np.zeros(draft.replicas.size, np.int8)
+    reason[paused], reason[dry] = Reason.PAUSED, Reason.DRY_RUN
+    return replace(draft, replicas=np.where(paused, context.current, draft.replicas)), reason
+
+
+GUARDS: tuple[tuple[str, Guard], ...] = (
+    ("noData", no_data),
+    ("activation", activation),
+    ("tolerance", tolerance),
+    ("stabilisation", stabilisation),
+    ("rate", rate),
+    ("schedule", schedule),
+    ("bounds", bounds),
+    ("mode", mode),
+)

@@ -1,0 +1,115 @@
+"""What is known at one tick, in columns: the only input of ``decide`` besides its state and the spec.
+
+Columns that nothing fills are NaN, false or None; nothing in the core guesses them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autoscaler.core.columns import frozen, full
+from autoscaler.core.policy import Pods
+from autoscaler.core.spec import GroupSpec
+from autoscaler.core.types import Bools, Codes, Floats, Signal, Singles, Target
+
+
+@dataclass(frozen=True, slots=True)
+class HealthFacts:
+    """What the health loop last published about each workload ``[w]`` (design: "Health and scaling"); NaN: nothing.
+
+    ``as_of_s``: when it was assessed; ``revision_age_s``; ``crash_pods`` and ``pods`` of the newest revision; ``majority_ready_s``:
+    how long it ever had a majority Ready; ``previous_crashing``; ``overloaded``: the cause is memory or liveness.
+    """
+
+    as_of_s: Floats
+    revision_age_s: Floats
+    crash_pods: Floats
+    pods: Floats
+    majority_ready_s: Floats
+    previous_crashing: Bools
+    overloaded: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesColumns:
+    """The signals of one call at one tick ``[n]``.
+
+    ``load`` in the metric's unit; ``age_s`` = tick - evaluation time of the answer; ``signal`` a :class:`Signal` code (only ``OK``
+    has a load); ``ready`` replicas when the sample was taken; ``request`` of one replica (utilisation only). ``demand[tick, n]`` is
+    the history that ends with this tick, put in by :meth:`autoscaler.core.history.History.record`.
+    """
+
+    load: Floats
+    age_s: Floats
+    signal: Codes
+    saturated: Bools
+    ready: Floats
+    request: Floats
+    late: Floats | None = None
+    total: Floats | None = None
+    pods: Pods | None = None
+    demand: Singles | None = None
+    season_mean: Singles | None = None
+    season_max: Singles | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One tick of one group. ``series[c]`` belongs to ``spec.calls[c]``.
+
+    By workload slot: ``current`` = ``spec.replicas`` as last seen, ``ready`` and ``status_replicas`` in replicas; ``startup_s`` = p90
+    of creation to Ready; ``target`` a :class:`Target` code (only ``OK`` is decided on); ``written_at_s, written_from, written_to`` =
+    the write of ours that was confirmed since the last tick (NaN: none), stamped with the tick that decided it; ``coverage`` = share
+    of the ready pods that report (NaN: not known).
+    """
+
+    at_s: float
+    current: Floats
+    ready: Floats
+    status_replicas: Floats
+    startup_s: Floats
+    ordered: Bools
+    target: Codes
+    written_at_s: Floats
+    written_from: Floats
+    written_to: Floats
+    coverage: Floats
+    series: tuple[SeriesColumns, ...]
+    health: HealthFacts | None = None
+
+
+def blank_series(n: int) -> SeriesColumns:
+    """``n`` series that nobody asked about."""
+    nothing = frozen(full(n, np.nan))
+    signal = frozen(np.full(n, Signal.NOT_ASKED, np.int8))
+    return SeriesColumns(nothing, nothing, signal, frozen(np.zeros(n, np.bool_)), nothing, nothing)
+
+
+def blank(spec: GroupSpec, at_s: float) -> Observation:
+    """An observation in which nothing is known yet; adapters and tests fill in what they have with ``dataclasses.replace``."""
+    w = spec.slots
+    nothing = frozen(full(w, np.nan))
+    return Observation(
+        at_s=at_s,
+        current=nothing,
+        ready=nothing,
+        status_replicas=nothing,
+        startup_s=nothing,
+        ordered=frozen(np.zeros(w, np.bool_)),
+        target=frozen(np.full(w, Target.UNKNOWN, np.int8)),
+        written_at_s=nothing,
+        written_from=nothing,
+        written_to=nothing,
+        coverage=nothing,
+        series=tuple(blank_series(call.owner.size) for call in spec.calls),
+    )
+
+
+def known(spec: GroupSpec, at_s: float, current: Floats, ready: Floats | None = None) -> Observation:
+    """An observation of targets that are all there, with ``current`` replicas ``[w]``, all ready unless said otherwise."""
+    count = frozen(np.asarray(current, dtype=np.float64))
+    up = count if ready is None else frozen(np.asarray(ready, dtype=np.float64))
+    target = np.where(np.isnan(count), Target.UNKNOWN, Target.OK).astype(np.int8)
+    return replace(blank(spec, at_s), current=count, ready=up, status_replicas=count, target=frozen(target))

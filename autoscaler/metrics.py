@@ -1,0 +1,144 @@
+"""The service's own metrics: every name with its meaning and what to do about it, in one list.
+
+Pure data: loops and adapters name metrics by these constants, the telemetry adapter registers :data:`METRICS`. Prometheus'
+conventions: base units, ``_total`` for counters; never a pod's name as a label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """What Prometheus calls the type."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric; ``advice`` says what an operator does when it looks wrong."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    advice: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_WORKLOAD = ("namespace", "kind", "name")
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+BUILD_INFO = Metric(
+    "autoscaler_build_info", Kind.GAUGE, "1, with the version as a label.", "Compare across replicas after an upgrade.", ("version",)
+)
+WORKLOADS = Metric("autoscaler_workloads", Kind.GAUGE, "Workloads with a policy.", "0 means that no policy file was found.", ("interval",))
+CURRENT_REPLICAS = Metric(
+    "autoscaler_current_replicas",
+    Kind.GAUGE,
+    "spec.replicas as last seen.",
+    "Compare with autoscaler_desired_replicas; a lasting gap has its cause in the workload's last decision.",
+    _WORKLOAD,
+)
+DESIRED_REPLICAS = Metric(
+    "autoscaler_desired_replicas",
+    Kind.GAUGE,
+    "Replicas of the last decision, after all guards (in a dry run: what would be set).",
+    "See /api/v1/workloads/NAMESPACE/NAME for every stage.",
+    _WORKLOAD,
+)
+DEMAND = Metric(
+    "autoscaler_demand_replicas",
+    Kind.GAUGE,
+    "Load divided by what one replica should carry; the largest of the workload's metrics. NaN: no data.",
+    "NaN for long: read the workload's series in /api/v1/workloads.",
+    _WORKLOAD,
+)
+DECISIONS = Metric(
+    "autoscaler_decisions_total",
+    Kind.COUNTER,
+    "Decisions by policy and by the last reason that changed or held the count.",
+    "A growing NO_DATA or TARGET_… share: see that workload's last decision.",
+    ("policy", "reason"),
+)
+SERIES_WITHOUT_DATA = Metric(
+    "autoscaler_series_without_data",
+    Kind.GAUGE,
+    "Series that had no usable value at the last tick, by cause.",
+    "The cause says where to look: the query (refused, empty, many_series) or the source (timeout, unreachable).",
+    ("interval", "cause"),
+)
+POLICY_FAULTS = Metric(
+    "autoscaler_policy_faults_total",
+    Kind.COUNTER,
+    "Calls of a policy that raised or returned nonsense; its workloads held.",
+    "The log has the sentence; `autoscaler.testing` has the conformance suite for your own policies.",
+    ("policy",),
+)
+WRITES = Metric(
+    "autoscaler_writes_total",
+    Kind.COUNTER,
+    "Writes of a replica count by outcome: ok, stale (seen again at the next tick), refused, failed.",
+    "refused: give the service account patch on the scale subresource; stale all the time: somebody else writes too.",
+    ("outcome",),
+)
+TICK_SECONDS = Metric(
+    "autoscaler_tick_duration_seconds",
+    Kind.HISTOGRAM,
+    "Time of one tick from its start to the end of its last write.",
+    "Near the interval: the source is slow (see autoscaler_query_duration_seconds) or the CPU limit is too low.",
+    ("interval",),
+    _SECONDS,
+)
+DECIDE_SECONDS = Metric(
+    "autoscaler_decide_duration_seconds",
+    Kind.HISTOGRAM,
+    "CPU-bound part of a tick: history and decide.",
+    "Grows with workloads and pods; above a second, give the pod more CPU.",
+    ("interval",),
+    _SECONDS,
+)
+TICKS_SKIPPED = Metric(
+    "autoscaler_ticks_skipped_total",
+    Kind.COUNTER,
+    "Ticks that could not start in time because the one before still ran.",
+    "Any steady growth: as for autoscaler_tick_duration_seconds.",
+    ("interval",),
+)
+QUERY_SECONDS = Metric(
+    "autoscaler_query_duration_seconds",
+    Kind.HISTOGRAM,
+    "Time that one query to a metric source took, by outcome.",
+    "Slow queries: aggregate in PromQL, use recording rules.",
+    ("endpoint", "outcome"),
+    _SECONDS,
+)
+WATCH_RESTARTS = Metric(
+    "autoscaler_watch_restarts_total",
+    Kind.COUNTER,
+    "Watches that had to be opened again, by resource and cause.",
+    "Many 410 or reset: the API server is overloaded or a proxy cuts long connections.",
+    ("resource", "cause"),
+)
+WATCH_AGE = Metric(
+    "autoscaler_watch_age_seconds",
+    Kind.GAUGE,
+    "Time since a watch last proved that it is alive (event, bookmark or list).",
+    "Above two minutes its targets are held as stale; see the log for the API server's answer.",
+    ("resource",),
+)
+CONFIG_RELOAD_OK = Metric(
+    "autoscaler_config_last_reload_successful",
+    Kind.GAUGE,
+    "1 if the policies that were read last are in use, 0 if they were refused and older ones stay.",
+    "0: run `autoscaler validate` on the directory; /readyz has the first mistake.",
+)
+CONFIG_RELOADS = Metric(
+    "autoscaler_config_reloads_total", Kind.COUNTER, "Times that policies were read, by outcome.", "See the gauge.", ("outcome",)
+)
+
+METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -1,0 +1,163 @@
+"""What the loops need from outside, as Protocols of few methods. Adapters provide them; tests and the demo do so in memory.
+
+Every method that waits takes its budget in seconds and ends within it. Adapters raise only errors of :mod:`autoscaler.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from math import nan
+from typing import Any, Protocol
+
+from autoscaler.core.spec import Query, WorkloadSpec
+from autoscaler.core.types import Floats, Target, Workload
+from autoscaler.errors import ConfigError
+from autoscaler.metrics import Metric
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """An instant answer: one value for each set of labels; ``values[k]`` in the query's unit, as the source gave them.
+
+    ``evaluated_at_s`` is the time that the source evaluated the query at; ``source_now_s`` its clock when it answered (NaN: unknown).
+    """
+
+    labels: tuple[Mapping[str, str], ...]
+    values: Floats
+    evaluated_at_s: float
+    source_now_s: float = nan
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A range answer on the grid ``at_s[t]``: ``values[t, k]``, NaN where the source has no sample."""
+
+    labels: tuple[Mapping[str, str], ...]
+    at_s: Floats
+    values: Floats
+
+
+class MetricSource(Protocol):
+    """Where loads come from.
+
+    Raises :class:`TransientError` (it cannot be reached, it is overloaded), :class:`AnswerError` (it answered, but no vector),
+    :class:`PermanentError` (it refuses the query, with its own words).
+    """
+
+    async def instant(self, query: Query, at_s: float, budget_s: float) -> Vector:
+        """The query's value at that time."""
+        ...
+
+    async def range(self, query: Query, start_s: float, end_s: float, step_s: float, budget_s: float) -> Matrix:
+        """The query's values from start to end, both included. Splits what the source would refuse as too much."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what it holds; nothing of it runs afterwards."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """What a watch cache knows of one target. Facts are replaced, never changed: ``is`` tells whether anything is new.
+
+    ``replicas`` = spec.replicas (absent is 0, as the API omits zero), ``ready`` and ``status_replicas`` from its status; NaN: not
+    known. ``problem`` is a sentence wherever ``state`` is not OK. ``seen_s``: monotonic time at which this was last known to be so.
+    """
+
+    state: Target
+    uid: str = ""
+    resource_version: str = ""
+    replicas: float = nan
+    ready: float = nan
+    status_replicas: float = nan
+    ordered: bool = False
+    problem: str = ""
+
+
+NOT_SEEN = TargetFacts(Target.UNKNOWN, problem="not seen yet")
+
+
+class Cluster(Protocol):
+    """The targets' replica counts: read from a watch cache, written by compare-and-swap."""
+
+    async def run(self) -> None:
+        """Keep the cache current until cancelled."""
+        ...
+
+    def follow(self, workloads: Iterable[Workload]) -> None:
+        """Keep facts of just these from now on."""
+        ...
+
+    def facts(self, workload: Workload) -> TargetFacts:
+        """What the cache holds now; never waits. ``STALE`` when the watch behind it has been silent for too long."""
+        ...
+
+    async def scale(self, workload: Workload, seen: TargetFacts, replicas: int) -> None:
+        """Write the count if the target is still as ``seen``.
+
+        Raises :class:`StaleViewError` if it is not, :class:`PermanentError` if it is forbidden or impossible,
+        :class:`TransientError` otherwise.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """All that a policy source yields at once: a row per workload, and warnings for people."""
+
+    specs: tuple[WorkloadSpec, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class PolicySource(Protocol):
+    """Where policies come from."""
+
+    async def load(self) -> PolicySet:
+        """What it says now. Raises :class:`ConfigError` with every mistake at once."""
+        ...
+
+    def changes(self) -> AsyncIterator[PolicySet | ConfigError]:
+        """What it says from now on, at each change: a good set, or why the new one is not used."""
+        ...
+
+
+class Recorder(Protocol):
+    """Where the service's own metrics go. Labels are those that the metric declares, in its order."""
+
+    def add(self, metric: Metric, *labels: str, amount: float = 1.0) -> None:
+        """Count something."""
+        ...
+
+    def set(self, metric: Metric, *labels: str, value: float) -> None:
+        """Set a gauge."""
+        ...
+
+    def observe(self, metric: Metric, *labels: str, value: float) -> None:
+        """Put a value into a histogram."""
+        ...
+
+    def forget(self, metric: Metric, *labels: str) -> None:
+        """Drop a gauge's series whose subject is gone."""
+        ...
+
+
+class Views(Protocol):
+    """What people and probes may look at; read-only, plain JSON values."""
+
+    def workloads(self) -> list[dict[str, Any]]:
+        """One short row per workload."""
+        ...
+
+    def workload(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """Everything about one: history, last decisions with every stage, where it is configured. None: not ours."""
+        ...
+
+    def alive(self) -> list[str]:
+        """What does not turn, in sentences; empty: all loops do."""
+        ...
+
+    def ready(self) -> tuple[list[str], list[str]]:
+        """What keeps the service from being ready, and remarks that do not."""
+        ...

@@ -1,0 +1,1 @@
+"""Scaling policies, one algorithm per file. They import :mod:`autoscaler.core` and nothing else of the project."""
