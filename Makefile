@@ -58,7 +58,7 @@ upgrade: UPGRADE := --upgrade
 upgrade: lock ## Lock the newest versions that pyproject.toml allows
 
 .PHONY: clean
-clean: ## Remove what make has made: .venv, caches, builds
+clean: ## Remove what make has made: .venv, caches, builds (the Kubernetes of cluster-test too)
 	@chmod -R u+w .cache 2>/dev/null || true
 	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find . -name __pycache__ -prune -exec rm -rf {} +
