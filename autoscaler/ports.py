@@ -5,7 +5,7 @@ Every method that waits takes its budget in seconds and ends within it. Adapters
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import nan
 from typing import Any, Protocol
@@ -138,8 +138,8 @@ class Recorder(Protocol):
         """Put a value into a histogram."""
         ...
 
-    def forget(self, metric: Metric, *labels: str) -> None:
-        """Drop a gauge's series whose subject is gone."""
+    def collect(self, metric: Metric, rows: Callable[[], Iterable[tuple[tuple[str, ...], float]]]) -> None:
+        """Ask ``rows`` for (labels, value) pairs whenever somebody reads the gauge: for columns that change every tick."""
         ...
 
 

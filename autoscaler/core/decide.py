@@ -114,9 +114,10 @@ def decide(state: State, observation: Observation, spec: GroupSpec) -> tuple[Sta
 
 
 def _effective_mode(spec: GroupSpec, at_s: float) -> Codes:
-    """The mode of each workload: an expired one is active again."""
+    """The mode of each workload: an expired one is active again, and none is freer than the service."""
     expired = spec.workloads.mode_until_s <= at_s
-    return np.where(expired, Mode.ACTIVE, spec.workloads.mode).astype(np.int8)
+    own = np.where(expired, Mode.ACTIVE, spec.workloads.mode)
+    return np.maximum(own, spec.mode_floor).astype(np.int8)
 
 
 def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode: Codes) -> tuple[GuardState, Floats]:

@@ -17,7 +17,7 @@ from autoscaler.core.behavior import Behavior, Direction
 from autoscaler.core.columns import frozen, patched, widened
 from autoscaler.core.policy import Policy, history_s
 from autoscaler.core.spec import Call, GroupSpec, Schedule, SeriesSpec, WorkloadColumns, WorkloadSpec
-from autoscaler.core.types import FREE, Ints, Workload
+from autoscaler.core.types import FREE, Ints, Mode, Workload
 
 _FIRST_CAPACITY = 8
 _NO_RULE = (0.0, 0.0, False)
@@ -68,11 +68,11 @@ class _Member:
 class Roster:
     """The one owner of a group's membership. ``spec`` is the current columns; they are replaced, never changed."""
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, interval_s: float, mode_floor: Mode = Mode.ACTIVE) -> None:
         empty = _workload_columns([])
         blank = np.zeros(0)
         schedule = Schedule(np.zeros(0, np.int64), blank, blank, blank, blank)
-        self.spec = GroupSpec(interval_s, WorkloadColumns(serial=np.zeros(0, np.int64), **empty), schedule, ())
+        self.spec = GroupSpec(interval_s, WorkloadColumns(serial=np.zeros(0, np.int64), **empty), schedule, (), mode_floor)
         self._members: dict[Workload, _Member] = {}
         self._slots = _Slots()
         self._pools: dict[str, _Pool] = {}
@@ -120,7 +120,7 @@ class Roster:
         workloads = self._workloads(gone, list(changed.values()))
         schedule = _rescheduled(self.spec.schedule, [*gone, *changed], list(changed.values()))
         calls = self._calls(released, taken)
-        self.spec = GroupSpec(self.spec.interval_s, workloads, schedule, calls)
+        self.spec = replace(self.spec, workloads=workloads, schedule=schedule, calls=calls)
         return self.spec
 
     def restart(self, workloads: Iterable[Workload]) -> GroupSpec:
@@ -133,7 +133,7 @@ class Roster:
                 fresh = replace(place, serial=self._next_serial())
                 member.series[series] = fresh
                 taken.setdefault(place.call, []).append((member, series, fresh))
-        self.spec = GroupSpec(self.spec.interval_s, self._workloads([], members), self.spec.schedule, self._calls({}, taken))
+        self.spec = replace(self.spec, workloads=self._workloads([], members), calls=self._calls({}, taken))
         return self.spec
 
     def _next_serial(self) -> int:

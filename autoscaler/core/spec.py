@@ -154,12 +154,16 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class GroupSpec:
-    """All workloads of one interval, in columns: what ``decide`` needs to know besides state and observation."""
+    """All workloads of one interval, in columns: what ``decide`` needs to know besides state and observation.
+
+    ``mode_floor`` is the whole service's mode: the stricter of it and a workload's own holds.
+    """
 
     interval_s: float
     workloads: WorkloadColumns
     schedule: Schedule
     calls: tuple[Call, ...]
+    mode_floor: Mode = Mode.ACTIVE
 
     @property
     def slots(self) -> int:
