@@ -1,0 +1,166 @@
+"""Why a workload has the replicas that it has: from the columns of a tick back to sentences about one workload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from autoscaler.core.decide import Decision
+from autoscaler.core.observation import Observation
+from autoscaler.core.roster import SeriesSlot
+from autoscaler.core.spec import GroupSpec, SeriesSpec
+from autoscaler.core.types import REASON_TEXT, SIGNAL_TEXT, Codes, Floats, Mode, Reason, Signal, Singles
+
+
+@dataclass(frozen=True, slots=True)
+class TickRecord:
+    """One tick of one group, kept: what was known and what was decided. ``demand[c][n]`` is this tick's row alone.
+
+    ``details`` has the source's own words on series without data, by call key and slot.
+    """
+
+    spec: GroupSpec
+    observation: Observation
+    decision: Decision
+    demand: tuple[Singles, ...]
+    details: Mapping[tuple[str, int], str]
+
+
+def recorded(spec: GroupSpec, observation: Observation, decision: Decision, details: Mapping[tuple[str, int], str]) -> TickRecord:
+    """The record of a tick, without the windows of history, which the next tick overwrites."""
+    demand = tuple(np.full(0, np.nan, np.float32) if s.demand is None else s.demand[-1].copy() for s in observation.series)
+    bare = tuple(replace(series, demand=None, season_mean=None, season_max=None) for series in observation.series)
+    return TickRecord(spec, replace(observation, series=bare), decision, demand, details)
+
+
+def headline(decision: Decision) -> Codes:
+    """The last reason that shaped each workload's count ``[w]``; a dry run is no reason for a count."""
+    codes = np.zeros(decision.replicas.size, np.int8)
+    for stage in decision.stages:
+        shaped = (stage.reason != Reason.NONE) & (stage.reason != Reason.DRY_RUN)
+        codes = np.where(shaped, stage.reason, codes)
+    return codes
+
+
+def demand_by_workload(record: TickRecord) -> Floats:
+    """The largest demand of each workload's series ``[w]``, NaN where none is known."""
+    found = np.full(record.spec.slots, np.nan)
+    for call, demand in zip(record.spec.calls, record.demand, strict=True):
+        used = call.owner >= 0
+        np.fmax.at(found, call.owner[used], demand[used].astype(np.float64))
+    return found
+
+
+def why(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) -> str:
+    """One line: demand, and what each guard made of the proposal.
+
+    Such as ``demand 14.2 (requests) -> 15; 12: scale-up rate limit``.
+    """
+    decision = record.decision
+    parts = []
+    best = _leader(record, slot, series)
+    if best is not None:
+        name, demand, proposal = best
+        parts.append(f"demand {_number(demand)} ({name}) -> {_number(proposal)}")
+    before = float(decision.combined.replicas[slot])
+    for stage in decision.stages:
+        code, after = Reason(int(stage.reason[slot])), float(stage.replicas[slot])
+        if code == Reason.DRY_RUN:
+            parts.append(REASON_TEXT[code])
+        elif code != Reason.NONE:
+            parts.append(f"{_number(after)}: {REASON_TEXT[code]}" if after != before else REASON_TEXT[code])
+        before = after
+    parts.extend(_complaints(record, slot, series))
+    return "; ".join(parts)
+
+
+def _leader(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) -> tuple[str, float, float] | None:
+    """Name, demand and proposal of the series whose proposal won."""
+    best: tuple[str, float, float] | None = None
+    for spec, index, place in _places(record, slot, series):
+        proposal = float(record.decision.proposals[index].replicas[place.slot])
+        if not np.isnan(proposal) and (best is None or proposal > best[2]):
+            best = (spec.name, float(record.demand[index][place.slot]), proposal)
+    return best
+
+
+def _complaints(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) -> list[str]:
+    """What is wrong with the workload's series and policy, in sentences."""
+    found = []
+    for spec, index, place in _places(record, slot, series):
+        signal = Signal(int(record.observation.series[index].signal[place.slot]))
+        if signal != Signal.OK:
+            found.append(f"{spec.name}: {record.details.get((place.call, place.slot), SIGNAL_TEXT[signal])}")
+        fault = record.decision.faults[index]
+        if fault and np.isnan(record.decision.proposals[index].replicas[place.slot]) and fault not in found:
+            found.append(fault)
+    return found
+
+
+def _places(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) -> list[tuple[SeriesSpec, int, SeriesSlot]]:
+    """The series that were this workload's at that tick, each with the index of its call."""
+    index = {call.key: number for number, call in enumerate(record.spec.calls)}
+    found = []
+    for spec, place in series.items():
+        number = index.get(place.call)
+        if number is None:
+            continue
+        call = record.spec.calls[number]
+        if place.slot < call.owner.size and call.serial[place.slot] == place.serial and call.owner[place.slot] == slot:
+            found.append((spec, number, place))
+    return found
+
+
+def explained(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) -> dict[str, Any]:
+    """Everything about one workload at one tick, as plain values (NaN where something is not known)."""
+    decision, observation, workloads = record.decision, record.observation, record.spec.workloads
+    code = Reason(int(headline(decision)[slot]))
+    return {
+        "at_s": decision.at_s,
+        "current": float(decision.observed[slot]),
+        "decided_upon": float(decision.current[slot]),
+        "ready": float(observation.ready[slot]),
+        "desired": float(decision.replicas[slot]),
+        "expected": float(decision.combined.expected[slot]),
+        "apply": bool(decision.apply[slot]),
+        "mode": Mode(max(int(workloads.mode[slot]), record.spec.mode_floor)).name.lower(),
+        "reason": code.name,
+        "why": why(record, slot, series),
+        "series": [_series(record, spec, index, place) for spec, index, place in _places(record, slot, series)],
+        "stages": [
+            {
+                "name": stage.name,
+                "replicas": float(stage.replicas[slot]),
+                "reason": Reason(int(stage.reason[slot])).name,
+                "why": REASON_TEXT[Reason(int(stage.reason[slot]))],
+            }
+            for stage in decision.stages
+        ],
+    }
+
+
+def _series(record: TickRecord, spec: SeriesSpec, index: int, place: SeriesSlot) -> dict[str, Any]:
+    columns, proposal = record.observation.series[index], record.decision.proposals[index]
+    signal = Signal(int(columns.signal[place.slot]))
+    return {
+        "name": spec.name,
+        "query": spec.query.text,
+        "target": spec.target,
+        "target_kind": spec.target_kind.name.lower(),
+        "load": float(columns.load[place.slot]),
+        "demand": float(record.demand[index][place.slot]),
+        "age_s": float(columns.age_s[place.slot]),
+        "signal": signal.name,
+        "detail": record.details.get((place.call, place.slot), SIGNAL_TEXT[signal]),
+        "proposal": float(proposal.replicas[place.slot]),
+        "expected": float("nan") if proposal.expected is None else float(proposal.expected[place.slot]),
+        "notes": {name: float(column[place.slot]) for name, column in proposal.notes.items()},
+        "fault": record.decision.faults[index],
+    }
+
+
+def _number(value: float) -> str:
+    return "?" if np.isnan(value) else f"{value:.4g}"

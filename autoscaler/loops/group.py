@@ -1,0 +1,231 @@
+"""One interval group: its members, their history and state, and one pass over them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autoscaler import metrics
+from autoscaler.clock import Clock
+from autoscaler.core.columns import frozen, widened
+from autoscaler.core.decide import Decision, State, decide
+from autoscaler.core.explain import TickRecord, demand_by_workload, headline, recorded, why
+from autoscaler.core.history import History
+from autoscaler.core.observation import Observation, blank
+from autoscaler.core.roster import Roster
+from autoscaler.core.spec import WorkloadSpec
+from autoscaler.core.types import Bools, Floats, Mode, Reason, Signal, Target, Workload
+from autoscaler.loops.observe import Observer
+from autoscaler.loops.write import Writer
+from autoscaler.ports import NOT_SEEN, Cluster, MetricSource, Recorder, TargetFacts
+
+log = logging.getLogger(__name__)
+
+KEPT_TICKS = 20
+"""So many ticks can be looked back on with every stage."""
+
+CURVE_TICKS = 240
+"""So many ticks of demand, current and desired replicas are kept for the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every group is given: the ports, time, the bound on writes under way, and the service's mode."""
+
+    source: MetricSource
+    cluster: Cluster
+    clock: Clock
+    recorder: Recorder
+    free: asyncio.Semaphore
+    mode: Mode = Mode.ACTIVE
+
+
+class Group:
+    """The workloads of one interval. ``tick`` is one pass: observe, propose, guard, decide, apply, report."""
+
+    def __init__(self, interval_s: float, around: Surroundings) -> None:
+        self.interval_s = interval_s
+        self.roster = Roster(interval_s, around.mode)
+        self.records: deque[TickRecord] = deque(maxlen=KEPT_TICKS)
+        self.curves: deque[tuple[float, Floats, Floats, Floats]] = deque(maxlen=CURVE_TICKS)
+        self.writer = Writer(around.cluster, around.clock, around.recorder, around.free)
+        self._cluster, self._clock, self._recorder = around.cluster, around.clock, around.recorder
+        self._observer = Observer(around.source, around.clock, interval_s)
+        self._history, self._state = History(interval_s), State()
+        self._facts: dict[Workload, TargetFacts] = {}
+        self._uids: dict[Workload, str] = {}
+        self._label = f"{interval_s:g}s"
+
+    def update(self, specs: Iterable[WorkloadSpec]) -> None:
+        """Make these the group's members: who is not named leaves, who is new or changed comes in."""
+        wanted = {spec.workload: spec for spec in specs}
+        members = self.roster.members()
+        leavers = [workload for workload in members if workload not in wanted]
+        joiners = [spec for workload, spec in wanted.items() if members.get(workload) != spec]
+        if leavers or joiners:
+            self.roster.swap(leavers, joiners)
+            self._observer.wire(self.roster)
+        for workload in leavers:
+            self._facts.pop(workload, None)
+            self._uids.pop(workload, None)
+            self.writer.forget(workload)
+
+    async def tick(self, at_s: float, started: float, *, hold: bool = False) -> None:
+        """One pass at grid time ``at_s``, begun at monotonic ``started``; ``hold``: the clock cannot be trusted, decide nothing."""
+        await self._observer.ask(at_s)
+        began = self._clock.monotonic()
+        observation = self._observe(at_s)
+        if hold:
+            observation = _distrusted(observation)
+            # Rows and recommendations carry times of the old clock; windows are seeded afresh with the counts of now.
+            self._history.restart()
+            self._state = State()
+        spec = self.roster.spec
+        observation = self._history.record(spec, observation)
+        self._state, decision = decide(self._state, observation, spec)
+        record = recorded(spec, observation, decision, self._observer.details())
+        self._recorder.observe(metrics.DECIDE_SECONDS, self._label, value=self._clock.monotonic() - began)
+        before = self.records[-1] if self.records else None
+        self.records.append(record)
+        self.curves.append((at_s, demand_by_workload(record), decision.observed, decision.replicas))
+        self._apply(decision)
+        self._report(record, before)
+        await self.writer.wait(started + 0.9 * self.interval_s - self._clock.monotonic())
+        self._recorder.observe(metrics.TICK_SECONDS, self._label, value=self._clock.monotonic() - started)
+
+    async def close(self, seconds: float) -> None:
+        """Let writes under way finish for that long, and stop asking."""
+        await self.writer.close(seconds)
+        await self._observer.close()
+
+    def _observe(self, at_s: float) -> Observation:
+        """This tick's columns out of the watch cache, the confirmed writes and the source's answers."""
+        self._look()
+        spec = self.roster.spec
+        nothing = blank(spec, at_s)
+        current, ready, status = (nothing.current.copy() for _ in range(3))
+        written_at, written_from, written_to = (nothing.current.copy() for _ in range(3))
+        ordered, target = nothing.ordered.copy(), nothing.target.copy()
+        for workload, facts in self._facts.items():
+            slot = self.roster.slot(workload)
+            target[slot], ordered[slot] = facts.state, facts.ordered
+            current[slot], ready[slot], status[slot] = facts.replicas, facts.ready, facts.status_replicas
+        for workload, write in self.writer.confirmed().items():
+            slot = self.roster.slot(workload)
+            written_at[slot], written_from[slot], written_to[slot] = write.at_s, write.before, write.after
+        return replace(
+            nothing,
+            current=frozen(current),
+            ready=frozen(ready),
+            status_replicas=frozen(status),
+            ordered=frozen(ordered),
+            target=frozen(target),
+            written_at_s=frozen(written_at),
+            written_from=frozen(written_from),
+            written_to=frozen(written_to),
+            series=self._observer.fill(spec, at_s, ready),
+        )
+
+    def _look(self) -> None:
+        """Take the newest facts; a target that was deleted and made anew under its name is a new one, with no past."""
+        reborn = []
+        for workload in self.roster.members():
+            facts = self._cluster.facts(workload)
+            before = self._facts.get(workload, NOT_SEEN)
+            if facts is before:
+                continue
+            self._facts[workload] = facts
+            if facts.problem and facts.problem != before.problem and facts.state != Target.UNKNOWN:
+                log.warning("%s: %s", workload, facts.problem, extra={"fields": {"workload": str(workload), "target": facts.state.name}})
+            if facts.uid:
+                if self._uids.get(workload, facts.uid) != facts.uid:
+                    reborn.append(workload)
+                self._uids[workload] = facts.uid
+        if reborn:
+            self.roster.restart(reborn)
+            self._observer.wire(self.roster)
+            for workload in reborn:
+                log.info("%s was deleted and created again: its history starts afresh", workload)
+
+    def _apply(self, decision: Decision) -> None:
+        """Start the writes that the decision asks for."""
+        if not decision.apply.any():
+            return
+        for workload in self.roster.members():
+            slot = self.roster.slot(workload)
+            if decision.apply[slot]:
+                self.writer.start(workload, self._facts[workload], int(decision.replicas[slot]), decision.at_s)
+
+    def _report(self, record: TickRecord, before: TickRecord | None) -> None:
+        """One line per changed decision, and the counters."""
+        codes = headline(record.decision)
+        changed = _changed(record, before)
+        reasons: dict[tuple[str, int], int] = {}
+        for workload, spec in self.roster.members().items():
+            slot = self.roster.slot(workload)
+            key = (spec.policy.name, int(codes[slot]))
+            reasons[key] = reasons.get(key, 0) + 1
+            if changed[slot]:
+                self._say(workload, record, slot, Reason(int(codes[slot])))
+        for (policy, code), count in reasons.items():
+            self._recorder.add(metrics.DECISIONS, policy, Reason(code).name, amount=count)
+        self._count_missing(record)
+        self._complain(record, before)
+
+    def _say(self, workload: Workload, record: TickRecord, slot: int, reason: Reason) -> None:
+        decision = record.decision
+        sentence = why(record, slot, self.roster.series(workload))
+        fields = {
+            "workload": str(workload),
+            "current": float(decision.current[slot]),
+            "desired": float(decision.replicas[slot]),
+            "apply": bool(decision.apply[slot]),
+            "reason": reason.name,
+        }
+        log.info("%s: %g -> %g: %s", workload, decision.current[slot], decision.replicas[slot], sentence, extra={"fields": fields})
+
+    def _count_missing(self, record: TickRecord) -> None:
+        counts = np.zeros(len(Signal), np.int64)
+        for call, series in zip(record.spec.calls, record.observation.series, strict=True):
+            counts += np.bincount(series.signal[call.owner >= 0], minlength=len(Signal))
+        for signal in Signal:
+            if signal != Signal.OK:
+                self._recorder.set(metrics.SERIES_WITHOUT_DATA, self._label, signal.name.lower(), value=float(counts[signal]))
+
+    def _complain(self, record: TickRecord, before: TickRecord | None) -> None:
+        """Say a policy's fault once, when it is new."""
+        known = set() if before is None else set(before.decision.faults)
+        for call, fault in zip(record.spec.calls, record.decision.faults, strict=True):
+            if fault:
+                self._recorder.add(metrics.POLICY_FAULTS, call.key.split("/", maxsplit=1)[0])
+                if fault not in known:
+                    log.error("%s; its workloads hold", fault, extra={"fields": {"policy": call.key}})
+
+
+def _changed(record: TickRecord, before: TickRecord | None) -> Bools:
+    """Where there is news ``[w]``: another count or another reason than at the last tick, or a new workload."""
+    now = record.decision
+    if before is None:
+        return np.ones(now.replicas.size, np.bool_)
+    then = before.decision
+    w = now.replicas.size
+    same: Bools = widened(before.spec.workloads.serial, w, 0) == record.spec.workloads.serial
+    same &= _equal(widened(then.replicas, w, np.nan), now.replicas)
+    same &= widened(headline(then), w, 0) == headline(now)
+    return np.logical_not(same)
+
+
+def _equal(left: Floats, right: Floats) -> Bools:
+    equal: Bools = (left == right) | (np.isnan(left) & np.isnan(right))
+    return equal
+
+
+def _distrusted(observation: Observation) -> Observation:
+    """The observation with every target held because the clock stepped."""
+    target = np.where(observation.target == Target.OK, Target.CLOCK_STEP, observation.target).astype(np.int8)
+    return replace(observation, target=frozen(target))

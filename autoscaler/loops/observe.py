@@ -1,0 +1,196 @@
+"""Asks the metric source once a tick for everything that a group needs, and turns what came back into columns.
+
+Equal queries are asked once, all side by side. The observation closes a fixed time after the tick; a question that has no answer by
+then runs on, no tick waits for it again, and its answer serves a later tick while it is fresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from autoscaler.clock import Clock
+from autoscaler.core.columns import frozen, full
+from autoscaler.core.observation import SeriesColumns, blank_series
+from autoscaler.core.roster import Roster
+from autoscaler.core.spec import GroupSpec, Query
+from autoscaler.core.types import FREE, SIGNAL_TEXT, Floats, Signal
+from autoscaler.errors import AnswerError, AutoscalerError, PermanentError
+from autoscaler.ports import MetricSource, Vector
+
+CLOSE_AFTER_S = 3.0
+"""An observation closes this long after its tick, or a third of the interval if that is shorter."""
+
+QUESTION_BUDGET_S = 30.0
+"""A question that was left to run on is given up after this."""
+
+FRESH_INTERVALS = 2.0
+"""An answer older than this many intervals says nothing about now."""
+
+Match: TypeAlias = tuple[tuple[str, str], ...]
+
+_MANY = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Where an answer goes: a series slot of a call, and the labels that pick its value out of a vector."""
+
+    call: str
+    slot: int
+    match: Match
+
+
+@dataclass(slots=True)
+class _Question:
+    """One query: the try under way, what became of the last one, and the answer that no tick has used yet."""
+
+    wires: list[Wire] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
+    vector: Vector | None = None
+    signal: Signal = Signal.NOT_ASKED
+    detail: str = ""
+
+
+class Observer:
+    """The questions of one group."""
+
+    def __init__(self, source: MetricSource, clock: Clock, interval_s: float) -> None:
+        self._source, self._clock, self._interval_s = source, clock, interval_s
+        self._questions: dict[Query, _Question] = {}
+        self._details: dict[tuple[str, int], str] = {}
+
+    def wire(self, roster: Roster) -> None:
+        """Follow the roster: ask for what its members need, and no longer for what nobody does."""
+        wires: dict[Query, list[Wire]] = {}
+        for workload in roster.members():
+            for series, place in roster.series(workload).items():
+                wires.setdefault(series.query, []).append(Wire(place.call, place.slot, series.match))
+        for query in self._questions.keys() - wires.keys():
+            task = self._questions.pop(query).task
+            if task is not None:
+                task.cancel()
+        for query, ends in wires.items():
+            self._questions.setdefault(query, _Question()).wires = ends
+
+    async def ask(self, at_s: float) -> None:
+        """Ask everything that is not being asked already, and wait until all have answered or the observation closes."""
+        started = []
+        for query, question in self._questions.items():
+            if question.task is None or question.task.done():
+                question.task = asyncio.create_task(self._answer(query, question, at_s), name=f"query {query.text[:60]}")
+                started.append(question.task)
+            else:
+                question.signal, question.detail = Signal.TIMEOUT, "still no answer to an earlier tick's question"
+        if not started:
+            return
+        try:
+            async with self._clock.timeout(min(self._interval_s / 3, CLOSE_AFTER_S)):
+                await asyncio.wait(started)
+        except TimeoutError:
+            return
+
+    async def _answer(self, query: Query, question: _Question, at_s: float) -> None:
+        question.signal, question.detail = Signal.TIMEOUT, ""
+        try:
+            vector = await self._source.instant(query, at_s, QUESTION_BUDGET_S)
+        except AnswerError as error:
+            question.vector, question.signal, question.detail = None, Signal.WRONG_TYPE, str(error)
+        except PermanentError as error:
+            question.vector, question.signal, question.detail = None, Signal.REFUSED, str(error)
+        except AutoscalerError as error:
+            question.vector, question.signal, question.detail = None, Signal.UNREACHABLE, str(error)
+        else:
+            question.vector, question.signal = vector, Signal.OK
+
+    def fill(self, spec: GroupSpec, at_s: float, ready: Floats) -> tuple[SeriesColumns, ...]:
+        """This tick's signals, a :class:`SeriesColumns` for each call of the spec; ``ready`` replicas by workload slot."""
+        load = {call.key: full(call.owner.size, np.nan) for call in spec.calls}
+        age = {call.key: full(call.owner.size, np.nan) for call in spec.calls}
+        signal = {call.key: np.full(call.owner.size, Signal.NOT_ASKED, np.int8) for call in spec.calls}
+        self._details.clear()
+        for query, question in self._questions.items():
+            answer = _Answer(query, question, at_s, FRESH_INTERVALS * self._interval_s)
+            question.vector = None
+            for wire in question.wires:
+                if wire.call not in load:
+                    continue
+                value, outcome = answer.pick(wire.match)
+                load[wire.call][wire.slot] = value
+                age[wire.call][wire.slot] = answer.age_s
+                signal[wire.call][wire.slot] = outcome
+                if outcome != Signal.OK:
+                    self._details[wire.call, wire.slot] = answer.sentence(outcome)
+        return tuple(
+            _columns(load[call.key], age[call.key], signal[call.key], np.where(call.owner != FREE, ready[call.owner], np.nan))
+            for call in spec.calls
+        )
+
+    def details(self) -> Mapping[tuple[str, int], str]:
+        """Why a series has no data, in the source's own words where it had some: by call key and series slot."""
+        return dict(self._details)
+
+    async def close(self) -> None:
+        """Give up every question under way."""
+        tasks = [question.task for question in self._questions.values() if question.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _columns(load: Floats, age: Floats, signal: np.ndarray, ready: Floats) -> SeriesColumns:
+    blank = blank_series(load.size)
+    return SeriesColumns(frozen(load), frozen(age), frozen(signal), blank.saturated, frozen(ready), blank.request)
+
+
+class _Answer:
+    """What one tick can use of a question: a vector that came in time, or late but still fresh, or the reason for none.
+
+    An answer serves one tick only: a value that was seen once says nothing about the next tick.
+    """
+
+    def __init__(self, query: Query, question: _Question, at_s: float, fresh_s: float) -> None:
+        self._query, self._detail = query, question.detail
+        self._vector, self._signal = question.vector, question.signal
+        self.age_s = np.nan if self._vector is None else at_s - self._vector.evaluated_at_s
+        self._places: dict[tuple[str, ...], dict[tuple[str, ...], int]] = {}
+        if self._vector is not None:
+            self._signal = Signal.OK if self.age_s <= fresh_s else Signal.STALE
+
+    def pick(self, match: Match) -> tuple[float, Signal]:
+        """The one value that a wire asks for."""
+        vector = self._vector
+        if vector is None or self._signal != Signal.OK:
+            return np.nan, self._signal
+        place = self._place(vector, match) if match else {0: None, 1: 0}.get(vector.values.size, _MANY)
+        if place == _MANY:
+            return np.nan, Signal.MANY_SERIES
+        if place is None:
+            return (0.0, Signal.OK) if self._query.empty_is_zero else (np.nan, Signal.EMPTY)
+        return float(vector.values[place]), Signal.OK
+
+    def _place(self, vector: Vector, match: Match) -> int | None:
+        names = tuple(name for name, _ in match)
+        places = self._places.get(names)
+        if places is None:
+            places = self._places[names] = {}
+            for place, labels in enumerate(vector.labels):
+                key = tuple(labels.get(name, "") for name in names)
+                places[key] = _MANY if key in places else place
+        return places.get(tuple(text for _, text in match))
+
+    def sentence(self, signal: Signal) -> str:
+        """What is wrong, with the source's words, or the labels of too many series."""
+        if signal == Signal.MANY_SERIES and self._vector is not None:
+            labels = self._vector.labels
+            shown = ", ".join(_selector(each) for each in labels[:3])
+            return f"{SIGNAL_TEXT[signal]}: {len(labels)}, such as {shown}; aggregate them, as in sum(...)"
+        return f"{SIGNAL_TEXT[signal]}: {self._detail}" if self._detail else SIGNAL_TEXT[signal]
+
+
+def _selector(labels: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items())) + "}"
