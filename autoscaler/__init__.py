@@ -24,3 +24,5 @@ plant          the model of one workload: load -> ready pods -> backlog and late
 The core (:mod:`autoscaler.core`) is pure and works in columns: no I/O, no clock, no logging. Asyncio loops
 (:mod:`autoscaler.loops`) turn around it, adapters (:mod:`autoscaler.adapters`) stand at the rim.
 """
+
+__version__ = "0.1.0"

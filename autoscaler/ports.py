@@ -122,6 +122,10 @@ class PolicySource(Protocol):
         """What it says from now on, at each change: a good set, or why the new one is not used."""
         ...
 
+    def poke(self) -> None:
+        """Read again now, changed or not (SIGHUP, and because schedules are expanded only so far ahead)."""
+        ...
+
 
 class Recorder(Protocol):
     """Where the service's own metrics go. Labels are those that the metric declares, in its order."""

@@ -100,5 +100,8 @@ class ScalingLoop:
         return next((group for group in self.groups.values() if workload in group.roster), None)
 
     async def close(self, seconds: float) -> None:
-        """Let writes under way finish for that long, then stop everything that the groups started."""
+        """Decide nothing more, let writes under way finish for that long, then stop everything that the groups started."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await asyncio.gather(*(group.close(seconds) for group in self.groups.values()))

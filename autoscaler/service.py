@@ -1,0 +1,203 @@
+"""The composition root: builds one adapter per port, starts every task, and stops them in the right order.
+
+A first SIGTERM or SIGINT stops deciding, lets writes under way finish and ends with 0; a second one ends the process at once.
+SIGHUP reads the policies again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoscaler import __version__, metrics
+from autoscaler.clock import Clock, SystemClock
+from autoscaler.core.types import Mode
+from autoscaler.errors import ConfigError
+from autoscaler.loops.board import Board
+from autoscaler.loops.group import Surroundings
+from autoscaler.loops.scaling import ScalingLoop
+from autoscaler.ports import Cluster, MetricSource, PolicySet, PolicySource, Recorder
+
+if TYPE_CHECKING:
+    from autoscaler.adapters.telemetry import PrometheusRecorder
+    from autoscaler.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FINISH_S = 8.0
+"""Writes under way get this long at the end, within the ten seconds that the process may take."""
+
+REFRESH_S = 6 * 3600.0
+"""Schedules are expanded 48 hours ahead, so policies are read anew this often even if nothing changed."""
+
+KILLED = 137
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One adapter per port, and where the service listens (``port`` 0: any free one)."""
+
+    source: MetricSource
+    cluster: Cluster
+    policies: PolicySource
+    recorder: PrometheusRecorder
+    clock: Clock
+    mode: Mode = Mode.ACTIVE
+    host: str = "127.0.0.1"
+    port: int = 8080
+    write_concurrency: int = 16
+    beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = field(default=())
+    """Further tasks of the embedding program, cancelled with the rest."""
+
+
+def check_policies_package() -> None:
+    """Raise ConfigError unless the package ``policies`` is the one that belongs to this ``autoscaler``.
+
+    Both names are short, and a stray folder on the path must not decide how many replicas somebody has.
+    """
+    found = importlib.util.find_spec("policies")
+    here = Path(__file__).resolve().parent.parent
+    there = Path(found.origin).resolve().parent.parent if found is not None and found.origin else None
+    if there != here:
+        raise ConfigError(
+            f"the package `policies` is found in {there or 'no place'}, but `autoscaler` is in {here}: "
+            "they are installed together, so remove the other one from the path"
+        )
+
+
+def build(settings: Settings) -> Parts:
+    """The real adapters, each imported by its own factory."""
+    check_policies_package()
+    recorder = _recorder()
+    clock = SystemClock()
+    return Parts(
+        source=_metric_source(settings, recorder, clock),
+        cluster=_cluster(settings, recorder, clock),
+        policies=_policy_source(settings, clock),
+        recorder=recorder,
+        clock=clock,
+        mode=settings.service_mode,
+        host=settings.listen_host,
+        port=settings.listen_port,
+        write_concurrency=settings.write_concurrency,
+    )
+
+
+def _recorder() -> PrometheusRecorder:
+    from autoscaler.adapters.telemetry import PrometheusRecorder
+
+    return PrometheusRecorder()
+
+
+def _metric_source(settings: Settings, recorder: Recorder, clock: Clock) -> MetricSource:
+    from autoscaler.adapters.prometheus import PrometheusSource
+
+    return PrometheusSource(settings.endpoints(), recorder, clock)
+
+
+def _cluster(settings: Settings, recorder: Recorder, clock: Clock) -> Cluster:
+    from autoscaler.adapters.kubernetes import KubernetesCluster
+
+    return KubernetesCluster(settings.access(), recorder, clock)
+
+
+def _policy_source(settings: Settings, clock: Clock) -> PolicySource:
+    from autoscaler.policyfile.reload import DirectoryPolicySource
+
+    return DirectoryPolicySource(settings.policies, clock)
+
+
+class Service:
+    """Everything that runs, around one scaling loop."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        around = Surroundings(
+            parts.source, parts.cluster, parts.clock, parts.recorder, asyncio.Semaphore(parts.write_concurrency), parts.mode
+        )
+        self._loop = ScalingLoop(around)
+        self.board = Board(self._loop, parts.cluster, parts.recorder)
+        self._stop = asyncio.Event()
+        parts.recorder.set(metrics.BUILD_INFO, __version__, value=1)
+
+    def stop(self) -> None:
+        """Ask the service to end."""
+        self._stop.set()
+
+    async def run(self, started: Callable[[str], None] = lambda _: None) -> None:
+        """Run until :meth:`stop` or a signal; ``started`` is told the address once it answers.
+
+        Raises ConfigError if the policies are wrong at the start, or the port is taken.
+        """
+        from autoscaler.adapters.http import serve
+
+        parts = self._parts
+        self._listen_for_signals()
+        self._use(await parts.policies.load())
+        async with serve(self.board, parts.recorder, parts.host, parts.port) as address:
+            started(address)
+            work = [parts.cluster.run(), self._loop.run(), self._follow_policies(), *(task() for task in parts.beside)]
+            running = asyncio.ensure_future(_together(work))
+            stopping = asyncio.ensure_future(self._stop.wait())
+            await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            await self._end(running)
+
+    async def _end(self, running: asyncio.Future[None]) -> None:
+        """Stop deciding first, then let writes finish while the cluster's connection still stands, then stop the rest."""
+        await self._loop.close(FINISH_S)
+        running.cancel()
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+        finally:
+            await self._parts.source.close()
+
+    def _listen_for_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def end(number: int) -> None:
+            if self._stop.is_set():
+                log.warning("a second %s: ending at once", signal.Signals(number).name)
+                os._exit(KILLED)
+            log.info("%s: finishing writes under way, then ending", signal.Signals(number).name)
+            self._stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end, number)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._parts.policies.poke())
+
+    def _use(self, policies: PolicySet) -> None:
+        for warning in policies.warnings:
+            log.warning("%s", warning)
+        self._loop.update(policies.specs)
+        self.board.loaded, self.board.config_error = True, ""
+        self._parts.recorder.set(metrics.CONFIG_RELOAD_OK, value=1)
+        self._parts.recorder.add(metrics.CONFIG_RELOADS, "ok")
+        log.info("policies read: %d workloads", len(policies.specs), extra={"fields": {"workloads": len(policies.specs)}})
+
+    async def _follow_policies(self) -> None:
+        """Take each good set of policies; a bad one changes nothing but what is said."""
+        async for change in self._parts.policies.changes():
+            if isinstance(change, ConfigError):
+                self.board.config_error = str(change).split("\n", maxsplit=1)[0]
+                self._parts.recorder.set(metrics.CONFIG_RELOAD_OK, value=0)
+                self._parts.recorder.add(metrics.CONFIG_RELOADS, "refused")
+                log.error("the new policies are not used, the last good ones stay:\n%s", change)
+            else:
+                self._use(change)
+
+
+async def _together(work: list[Coroutine[Any, Any, None]]) -> None:
+    """Run them all; the first failure ends the others."""
+    async with asyncio.TaskGroup() as group:
+        for coroutine in work:
+            group.create_task(coroutine)
