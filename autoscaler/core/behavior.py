@@ -39,9 +39,10 @@ class Direction:
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """Both directions. ``classic`` is the HPA without a ``behavior`` field, which has rules of its own:
+    """Both directions. ``classic`` is the HPA without a ``behavior`` field, which has rules of its own.
 
-    the highest recommendation of the window counts, even above the current count, and one step reaches at most max(2 x current, 4).
+    There the highest recommendation of the window counts, even above the current count, and one step reaches at most
+    max(2 x current, 4).
     """
 
     up: Direction

@@ -143,9 +143,7 @@ def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode
         since = observation.at_s - spec.workloads.window_s
         high = pushed(forgotten(high, seed), current, observation.at_s, since[1], seed)
         low = pushed(forgotten(low, seed), -current, observation.at_s, since[0], seed)
-    guards = replace(
-        guards, seeded=frozen(guards.seeded | seed), shadow=frozen(shadow), zero_ours=frozen(zero_ours), high=high, low=low
-    )
+    guards = replace(guards, seeded=frozen(guards.seeded | seed), shadow=frozen(shadow), zero_ours=frozen(zero_ours), high=high, low=low)
     return guards, current
 
 

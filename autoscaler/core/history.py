@@ -79,8 +79,7 @@ class History:
         before = tick if self._tick is None else self._tick
         self._drop_departed(spec)
         series = tuple(
-            self._record(call, columns, observation, before, tick)
-            for call, columns in zip(spec.calls, observation.series, strict=True)
+            self._record(call, columns, observation, before, tick) for call, columns in zip(spec.calls, observation.series, strict=True)
         )
         self._tick = tick
         return replace(observation, series=series)

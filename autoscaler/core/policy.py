@@ -28,6 +28,9 @@ from autoscaler.core.behavior import HPA_BEHAVIOR, BehaviorDefaults
 from autoscaler.core.columns import array_fields, full
 from autoscaler.core.types import FREE, Bools, Codes, Floats, Ints, Singles
 
+Parameters: TypeAlias = Any
+"""A policy's parameters: an instance of its ``Params``; with numbers in columns where a policy is called, scalar in a spec."""
+
 State: TypeAlias = Any
 """A policy's own state: a frozen dataclass of arrays with the series on their last axis."""
 
@@ -38,7 +41,7 @@ class NoState:
 
 
 def param(  # noqa: PLR0913 - a declaration: one keyword for each thing a schema can say
-    default: Any,
+    default: float | bool | str,  # noqa: FBT001 - the value itself, not a switch
     *,
     doc: str,
     ge: float | None = None,
@@ -46,7 +49,7 @@ def param(  # noqa: PLR0913 - a declaration: one keyword for each thing a schema
     le: float | None = None,
     lt: float | None = None,
     choices: Sequence[str] = (),
-) -> Any:
+) -> Any:  # noqa: ANN401 - what `dataclasses.field` returns has the type of the field that it is assigned to
     """Declare one parameter of a policy: its default, its meaning and its bounds.
 
     In a policy file the name is camelCase; a name that ends in ``_s`` is a duration there and loses the ending (``window_s`` is
@@ -125,11 +128,11 @@ class Policy(Protocol):
 
     Params: type[Any]
 
-    def init(self, params: Any, n: int) -> State:
+    def init(self, params: Parameters, n: int) -> State:
         """The state of ``n`` series that nothing is known of; ``params`` in columns of ``n``."""
         ...
 
-    def __call__(self, view: View, params: Any, state: State) -> tuple[State, Proposal]:
+    def __call__(self, view: View, params: Parameters, state: State) -> tuple[State, Proposal]:
         """One tick. Pure: no I/O, no clock (``view.at_s`` is now), no randomness, inputs untouched."""
         ...
 
@@ -159,7 +162,7 @@ def traits_of(policy: Policy) -> Traits:
     return traits
 
 
-def history_s(policy: Policy, params: Any) -> float:
+def history_s(policy: Policy, params: Parameters) -> float:
     """How many seconds of demand the policy looks back on (``history_s(params)``, if it has that method; else only this tick)."""
     method = getattr(policy, "history_s", None)
     return float(method(params)) if method is not None else 0.0
@@ -175,7 +178,7 @@ class Combined:
     asked: Ints
 
 
-def propose(policy: Policy, view: View, params: Any, state: State) -> tuple[State, Proposal, str]:
+def propose(policy: Policy, view: View, params: Parameters, state: State) -> tuple[State, Proposal, str]:
     """Call a policy behind a wall: what it raises or returns wrong becomes an abstention and a sentence, never an exception."""
     n = view.workload.size
     try:

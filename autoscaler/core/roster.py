@@ -6,18 +6,19 @@ number of its own, so whoever keeps columns beside these (history, state) sees a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import ceil, nan
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoscaler.core.behavior import Behavior, Direction
-from autoscaler.core.columns import frozen, patched, widened
+from autoscaler.core.columns import A, frozen, patched, widened
 from autoscaler.core.policy import Policy, history_s
 from autoscaler.core.spec import Call, GroupSpec, Schedule, SeriesSpec, WorkloadColumns, WorkloadSpec
-from autoscaler.core.types import FREE, Ints, Mode, Workload
+from autoscaler.core.types import FREE, Floats, Ints, Mode, Workload
 
 _FIRST_CAPACITY = 8
 _NO_RULE = (0.0, 0.0, False)
@@ -191,9 +192,7 @@ class Roster:
             table = patched(table, slots, values)
         return table
 
-    def _calls(
-        self, released: dict[str, list[int]], taken: dict[str, list[tuple[_Member, SeriesSpec, SeriesSlot]]]
-    ) -> tuple[Call, ...]:
+    def _calls(self, released: dict[str, list[int]], taken: dict[str, list[tuple[_Member, SeriesSpec, SeriesSlot]]]) -> tuple[Call, ...]:
         calls = {call.key: call for call in self.spec.calls}
         for key in released.keys() | taken.keys():
             pool = self._pools[key]
@@ -218,11 +217,7 @@ def history_rows(spec: WorkloadSpec) -> int:
 
 
 def _empty_call(key: str, pool: _Pool) -> Call:
-    numbers = {
-        item.name: np.zeros(0)
-        for item in fields(pool.example)
-        if not isinstance(getattr(pool.example, item.name), (str, bool))
-    }
+    numbers = {item.name: np.zeros(0) for item in fields(pool.example) if not isinstance(getattr(pool.example, item.name), (str, bool))}
     none = np.zeros(0, np.int64)
     params = replace(pool.example, **numbers)
     return Call(key, pool.policy, params, pool.rows, none, none, np.zeros(0), np.zeros(0, np.int8), np.zeros(0))
@@ -281,7 +276,7 @@ def _workload_columns(rows: list[WorkloadSpec]) -> dict[str, Any]:
     }
 
 
-def _both(behaviors: list[Behavior], pick: Any) -> Any:
+def _both(behaviors: list[Behavior], pick: Callable[[Direction], float]) -> Floats:
     """``[direction, w]``: one number of both directions."""
     return np.array([[pick(b.up) for b in behaviors], [pick(b.down) for b in behaviors]], np.float64).reshape(2, len(behaviors))
 
@@ -300,7 +295,7 @@ def _rules(behaviors: list[Behavior]) -> dict[str, Any]:
     return {"rule_value": value, "rule_period_s": period, "rule_percent": percent.astype(np.bool_)}
 
 
-def _with_rules(array: Any, depth: int) -> Any:
+def _with_rules(array: NDArray[A], depth: int) -> NDArray[A]:
     """The rule columns padded to ``depth`` rules."""
     missing = depth - array.shape[1]
     return np.pad(array, ((0, 0), (0, missing), (0, 0))) if missing > 0 else array
@@ -313,7 +308,7 @@ def _rescheduled(schedule: Schedule, slots: list[int], members: list[_Member]) -
     if stays.all() and not rows:
         return schedule
 
-    def merged(old: Any, new: list[float]) -> Any:
+    def merged(old: NDArray[A], new: Sequence[float]) -> NDArray[A]:
         return frozen(np.concatenate([old[stays], np.array(new, old.dtype)]))
 
     return Schedule(
@@ -323,5 +318,3 @@ def _rescheduled(schedule: Schedule, slots: list[int], members: list[_Member]) -
         merged(schedule.min, [row.min_replicas for _, row in rows]),
         merged(schedule.max, [row.max_replicas for _, row in rows]),
     )
-
-

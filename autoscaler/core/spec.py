@@ -119,8 +119,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadColumns:
-    """The guards' side of a group, by workload slot. ``serial[w]`` is 0 where a slot is free; ``rule_*[direction, rule, w]`` with
-    direction 0 up and 1 down and a period of 0 where there is no rule.
+    """The guards' side of a group, by workload slot.
+
+    ``serial[w]`` is 0 where a slot is free; ``rule_*[direction, rule, w]`` with direction 0 up and 1 down and a period of 0 where
+    there is no rule.
     """
 
     serial: Ints
