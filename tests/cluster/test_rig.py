@@ -123,6 +123,16 @@ class TestControlPlane:
         web.scale(3)
         web.wait_ready(3)  # the controllers too have found the API server again
 
+    def test_scheduler_finds_no_node(self, tmp_path: Path) -> None:
+        with ControlPlane(tmp_path, scheduler=True) as plane:
+            web = plane.api.create(objects.deployment(plane.api.create_namespace("shop").name))
+
+            def refusals() -> list[str]:
+                return [event["note"] for event in plane.api.events("shop") if event["reason"] == "FailedScheduling"]
+
+            assert "no nodes available" in wait_until("the scheduler says why", refusals)[0]
+            assert [pod["status"]["phase"] for pod in web.pods()] == ["Pending"]
+
     def test_component_that_cannot_start_says_why(self, tmp_path: Path) -> None:
         plane = ControlPlane(tmp_path, flags={"apiserver": ["--no-such-flag"]})
         with pytest.raises(RigError, match="unknown flag: --no-such-flag"), plane:
@@ -167,7 +177,7 @@ class TestPrometheus:
         assert exporter.address == address
         wait_until("the target is up again", lambda: prometheus.value(up) == 1)
         prometheus.scrape("web", [])
-        assert math.isnan(prometheus.value(up))
+        wait_until("it is forgotten", lambda: math.isnan(prometheus.value(up)))
 
     def test_history_survives_a_crash_but_not_its_deletion(self, own_prometheus: Prometheus) -> None:
         prometheus = own_prometheus

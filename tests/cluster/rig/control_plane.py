@@ -1,7 +1,7 @@
 """A real Kubernetes control plane on loopback: etcd, API server, and as asked controller manager and scheduler."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -53,6 +53,7 @@ class ControlPlane:
         self._flags = {name: tuple(added) for name, added in (flags or {}).items()}
         self._processes: dict[str, Process] = {}
         self._api: Api | None = None
+        self._health: dict[str, Api] = {}
 
     @property
     def api(self) -> Api:
@@ -95,25 +96,16 @@ class ControlPlane:
         self.process(component).kill()
 
     def start(self, component: str) -> None:
-        """Start a stopped component where it was, and wait until the API server is ready (if it is to be running)."""
-        process = self.process(component)
-        process.start()
+        """Start a stopped component where it was; returns when it and the API server serve (if that is to run at all)."""
+        self.process(component).start()
         if self.process("etcd").running and self.process("apiserver").running:
             self.wait_ready()
+            if component in self._health:
+                self._wait_healthy(component)
 
     def wait_ready(self) -> None:
-        """Return when the API server says that it is ready; RigError with the log's end if a component has ended."""
-        wanted = [self.process("etcd"), self.process("apiserver")]
-
-        def ready() -> bool:
-            for process in wanted:
-                _ = process.pid  # raises when it has ended
-            return self.api.ready()
-
-        try:
-            wait_until("the API server is ready", ready, timeout_s=START_TIMEOUT_S)
-        except RigError as error:
-            raise RigError(f"{error}\n{self.process('apiserver').log_tail()}") from error
+        """Return when the API server is ready; RigError with a log's end if it or etcd has ended, or after 60 s."""
+        self._wait("apiserver is ready", ("etcd", "apiserver"), self.api.ready)
 
     def stop_all(self) -> None:
         """End every component, the last started first."""
@@ -137,9 +129,27 @@ class ControlPlane:
         self.process("etcd").start()
         self.process("apiserver").start()
         self.wait_ready()
-        for component in ("manager", "scheduler"):
-            if component in self._processes:
-                self.process(component).start()
+        for component in self._health:
+            self.process(component).start()
+        for component in self._health:
+            self._wait_healthy(component)
+
+    def _wait_healthy(self, component: str) -> None:
+        """A manager that has not got this far ends when the API server does; later it waits for its return."""
+
+        def healthy() -> bool:
+            checks = str(self._health[component].call("GET", "/healthz", query={"verbose": ""})["text"])
+            return component != "manager" or all(f"[+]{name} ok" in checks for name in self._controllers if name != "*")
+
+        self._wait(f"{component} is healthy", (component,), healthy)
+
+    def _wait(self, what: str, components: Sequence[str], condition: Callable[[], bool]) -> None:
+        def met() -> bool:
+            for component in components:
+                _ = self.process(component).pid  # raises when it has ended
+            return condition()
+
+        wait_until(what, met, timeout_s=START_TIMEOUT_S)
 
     def _place(self) -> list[Process]:
         """Choose ports, write the kubeconfig, and lay out the commands."""
@@ -150,14 +160,17 @@ class ControlPlane:
             "client-key-data": encoded(self.folder / "admin.key"),
         }
         write_kubeconfig(self.kubeconfig, server, self.folder / "ca.crt", admin)
-        self._api = Api(server, trust(self.folder, "admin"))
+        admin_trust = trust(self.folder, "admin")
+        self._api = Api(server, admin_trust)
         data = self.folder / f"etcd-{etcd}"  # the member's addresses are part of its data
         etcd_url, peer_url = f"http://127.0.0.1:{etcd}", f"http://127.0.0.1:{peer}"
         commands = {
             "etcd": [f"--data-dir={data}", f"--client={etcd_url}", f"--peer={peer_url}"],
             "apiserver": self._apiserver_flags(secure, etcd_url),
         }
+        self._health = {}
         if self._controllers:
+            self._health["manager"] = Api(f"https://127.0.0.1:{manager}", admin_trust)
             commands["manager"] = [
                 *self._client_flags(manager),
                 f"--controllers={','.join(self._controllers)}",
@@ -167,6 +180,7 @@ class ControlPlane:
                 f"--root-ca-file={self.folder}/ca.crt",
             ]
         if self._with_scheduler:
+            self._health["scheduler"] = Api(f"https://127.0.0.1:{scheduler}", admin_trust)
             commands["scheduler"] = self._client_flags(scheduler)
         unknown = set(self._flags) - set(commands)
         if unknown:
@@ -208,4 +222,6 @@ class ControlPlane:
             "--leader-elect=false",
             "--bind-address=127.0.0.1",
             f"--secure-port={port}",
+            f"--tls-cert-file={self.folder}/server.crt",
+            f"--tls-private-key-file={self.folder}/server.key",
         ]

@@ -104,15 +104,12 @@ class Prometheus:
         shutil.rmtree(self.data, ignore_errors=True)
 
     def scrape(self, job: str, targets: Sequence[str]) -> None:
-        """Scrape these host:port from now on as `job` (none: no longer), and return when each target was tried once.
+        """Scrape these host:port from now on as `job` (none: its series end), and return when each target was tried once.
 
         Takes up to 5 s while it runs (Prometheus gathers changes of targets that long); on a stopped one, or before
         the start, it is only noted.
         """
-        if targets:
-            self._jobs[job] = list(targets)
-        else:
-            self._jobs.pop(job, None)
+        self._jobs[job] = list(targets)  # one without targets stays: only so are its series marked stale
         self._write_configuration()
         if self._process is None or not self._process.running:
             return
