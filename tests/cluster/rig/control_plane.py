@@ -29,7 +29,8 @@ class ControlPlane:
     """The API server of a test, with its administrator's `kubeconfig` and `api`.
 
         with ControlPlane(folder) as plane:
-            web = plane.api.create(objects.deployment("default", "web", replicas=3))
+            shop = plane.api.create_namespace("shop").name    # where pods can be made; "default" lacks a ServiceAccount
+            web = plane.api.create(objects.deployment(shop, "web", replicas=3))
             plane.kill("apiserver")
             plane.start("apiserver")
 
