@@ -1,0 +1,210 @@
+"""The way to the API server: raw JSON over the Kubernetes client's own transport, every call bounded, every failure one of ours.
+
+Decoded by msgspec into just the fields that the caller names; the generated models and the library's Watch are not used (they
+block the loop for a millisecond an object, and take an error page for an event).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+from kubernetes.aio.client import ApiClient
+from kubernetes.aio.config import ConfigException
+
+from autoscaler.adapters.kubernetes.calls import Call, in_one_line, refusal, words
+from autoscaler.adapters.kubernetes.login import Login
+from autoscaler.errors import AnswerError, ConfigError, PermanentError, TransientError
+
+JSON = "application/json"
+JSON_PATCH = "application/json-patch+json"
+
+BUDGET_S = 10.0
+ANSWER_MAX = 32 * 2**20
+"""No answer is read beyond this: an object has a few megabytes at most, and a page of them should not have more."""
+
+_METHODS = {"get": "GET", "list": "GET", "watch": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
+_KEEPALIVE_S = 60.0  # a tick every half minute must not cost a TLS handshake; API servers keep idle connections for 90 s
+_BACKSTOP_S = 3600.0  # the library's own total timeout, out of the way of ours
+_RENEW_EVERY_S = 10.0
+_REFUSAL_MAX = 64 * 2**10
+
+T = TypeVar("T")
+
+
+class TooLargeError(AnswerError):
+    """An answer is longer than it may be: ask for less at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    query: Mapping[str, str] = field(default_factory=dict)
+    accept: str = JSON
+    content_type: str = JSON
+    body: object = None
+
+
+class Client:
+    """One API server as one user. Open it with :meth:`connect`, give it back with :meth:`close`."""
+
+    def __init__(self, login: Login) -> None:
+        """``login`` has been read, and a loop runs: use :meth:`connect`."""
+        self._login = login
+        self._configuration = login.configuration
+        try:
+            self._api = ApiClient(self._configuration)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{login.origin}: the certificates in it cannot be used: {error}") from error
+        self._api.user_agent = "autoscaler"
+        # Every watch keeps a connection: with a limit, some of them would starve.
+        self._connector = aiohttp.TCPConnector(limit=0, ssl=self._api.rest_client.ssl_context, keepalive_timeout=_KEEPALIVE_S)
+        self._configuration.client_session_kwargs = {"connector": self._connector}
+        self._renewing = asyncio.Lock()
+        self._renewed_at = -_RENEW_EVERY_S
+
+    @classmethod
+    async def connect(cls, login: Login) -> Client:
+        """Read the credentials and make a client of them; the server is asked nothing yet. Raises ConfigError."""
+        await login.read()
+        return cls(login)
+
+    @property
+    def server(self) -> str:
+        """The API server's URL."""
+        return str(self._configuration.host)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._api.close()
+        await self._connector.close()
+
+    async def get(
+        self, call: Call, answer: type[T], query: Mapping[str, str] | None = None, *, accept: str = JSON, budget_s: float = BUDGET_S
+    ) -> T:
+        """Ask for something and decode it as ``answer``. Raises errors of :mod:`autoscaler.errors`, or more precise ones of ``calls``."""
+        return await self._ask(call, answer, _Request(query or {}, accept), budget_s)
+
+    async def write(
+        self, call: Call, answer: type[T], body: object, query: Mapping[str, str] | None = None, *, content_type: str = JSON
+    ) -> T:
+        """Send ``body`` and decode what comes back as ``answer``. After a TransientError the write may have gone through all the same."""
+        return await self._ask(call, answer, _Request(query or {}, JSON, content_type, body), BUDGET_S)
+
+    @asynccontextmanager
+    async def stream(
+        self, call: Call, query: Mapping[str, str], *, accept: str = JSON, budget_s: float = BUDGET_S
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """An answer as it comes. It has begun within the budget; how long to wait for more is the caller's affair.
+
+        What goes wrong while the caller reads becomes one of our errors too, but for TimeoutError: the caller's deadline is its own.
+        """
+        async with _within(call, budget_s):
+            response = await self._send(call, _Request(query, accept))
+        try:
+            with self._translated(call):
+                yield response.content
+        finally:
+            response.close()
+
+    async def _ask(self, call: Call, answer: type[T], request: _Request, budget_s: float) -> T:
+        async with _within(call, budget_s):
+            response = await self._send(call, request)
+            with self._translated(call):
+                body = await _read(response, ANSWER_MAX)
+        if len(body) > ANSWER_MAX:
+            raise TooLargeError(f"{call}: the answer is longer than {ANSWER_MAX >> 20} MiB")
+        try:
+            return msgspec.json.decode(body, type=answer)
+        except msgspec.DecodeError as error:
+            raise AnswerError(f"{call}: expected an API server's JSON, got {in_one_line(body[:80])!r} … ({error})") from error
+
+    async def _send(self, call: Call, request: _Request) -> aiohttp.ClientResponse:
+        """Begin a request. A 401 is tried once more if the credentials turn out to have changed (rotated, or run out)."""
+        used = await self._token(call)
+        response = await self._try(call, request)
+        if response.status == HTTPStatus.UNAUTHORIZED and await self._renewed(call, used):
+            response.close()
+            response = await self._try(call, request)
+        if response.status < HTTPStatus.MULTIPLE_CHOICES:
+            return response
+        with self._translated(call):
+            body = await _read(response, _REFUSAL_MAX)
+        raise refusal(call, response.status, response.headers, body)
+
+    async def _try(self, call: Call, request: _Request) -> aiohttp.ClientResponse:
+        # Uncompressed: both ends are in one cluster, and decompressing a page costs more than decoding it.
+        headers = {"Accept": request.accept, "Accept-Encoding": "identity", "Content-Type": request.content_type}
+        query = list(request.query.items())
+        with self._translated(call):
+            method, url, headers, body, _ = await self._api.param_serialize(
+                _METHODS[call.verb], call.path, None, query, headers, request.body, auth_settings=["BearerToken"]
+            )
+            answer = await self._api.call_api(method, url, headers, body, _request_timeout=_BACKSTOP_S)
+            response: aiohttp.ClientResponse = answer.response
+        return response
+
+    async def _token(self, call: Call) -> str:
+        """The bearer token in use; reading it renews it where a file holds it."""
+        try:
+            token = await self._configuration.get_api_key_with_prefix("BearerToken")
+        except (ConfigException, OSError) as error:
+            raise TransientError(f"{call}: the credentials of {self._login.origin} cannot be read: {error}") from error
+        return str(token or "")
+
+    async def _renewed(self, call: Call, used: str) -> bool:
+        """Read the credentials again, not too often; whether they are others than those that were used."""
+        now = asyncio.get_running_loop().time()
+        async with self._renewing:
+            if now - self._renewed_at >= _RENEW_EVERY_S:
+                self._renewed_at = now
+                try:
+                    await self._login.read()
+                except ConfigError:
+                    return False
+        return await self._token(call) != used
+
+    @contextmanager
+    def _translated(self, call: Call) -> Iterator[None]:
+        """Failures of the network and of TLS become ours."""
+        try:
+            yield
+        except TimeoutError:
+            raise
+        except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as error:
+            told = f"{call}: the certificate of {self.server} is not trusted: {words(error)}"
+            raise PermanentError(f"{told}; its CA must be the one in {self._login.origin}, and clocks must be right") from error
+        except aiohttp.InvalidURL as error:
+            raise PermanentError(f"{call}: {self.server} is not a URL that can be asked: {words(error)}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise TransientError(f"{call}: no connection to {self.server}: {words(error)}") from error
+
+
+@asynccontextmanager
+async def _within(call: Call, budget_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(budget_s):
+            yield
+    except TimeoutError as error:
+        raise TransientError(f"{call}: no answer within {budget_s:g} s") from error
+
+
+async def _read(response: aiohttp.ClientResponse, enough: int) -> bytes:
+    """The body; where it is longer than ``enough``, some more than that of it."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in response.content.iter_any():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > enough:
+                break
+    finally:
+        response.close()  # after the whole body, this gives the connection back
+    return b"".join(chunks)
