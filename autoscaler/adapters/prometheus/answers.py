@@ -1,0 +1,224 @@
+"""What an answer of Prometheus's HTTP API means: columns, or one of our errors with the server's own words.
+
+The reactions: what Prometheus refuses in its own form (400, 422: bad PromQL, too many samples) is permanent, since only another
+query helps. Everything else may pass: 401 and 403 (credentials are rotated), 429 and 5xx (with ``Retry-After``), a login page, a
+404 from an ingress that is being deployed, another type than was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from math import isnan, nan
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+import numpy as np
+
+from autoscaler.core.types import Floats
+from autoscaler.errors import AnswerError, AutoscalerError, PermanentError, TransientError
+from autoscaler.ports import Vector
+
+Headers = Mapping[str, str]
+
+_WORDS_MAX = 300
+
+_TYPE_TEXT = {"scalar": "a scalar", "string": "a string", "vector": "an instant vector", "matrix": "a range vector"}
+_TYPE_HINT = {
+    "scalar": "; wrap it in vector(...)",
+    "matrix": "; put a function such as rate(...) or avg_over_time(...) around it",
+}
+
+
+class _Envelope(msgspec.Struct, rename="camel"):
+    """What every answer of the API is wrapped in."""
+
+    status: str
+    data: msgspec.Raw = msgspec.Raw()
+    error_type: str = ""
+    error: str = ""
+    warnings: list[str] | None = None
+    infos: list[str] | None = None
+
+
+class _Data(msgspec.Struct, rename="camel"):
+    result_type: str
+    result: msgspec.Raw
+
+
+class _Sample(msgspec.Struct):
+    metric: dict[str, str]
+    value: tuple[float, str] | None = None  # absent: a native histogram
+
+
+class _Samples(msgspec.Struct):
+    metric: dict[str, str]
+    values: list[tuple[float, str]] | None = None  # absent: native histograms only
+
+
+_Shape = TypeVar("_Shape")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One series of a range answer: ``values[i]`` at ``at_s[i]``, only where there is a sample."""
+
+    labels: Mapping[str, str]
+    at_s: Floats
+    values: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful answer, not yet judged by type. ``source_now_s``: the server's clock (NaN: it did not say)."""
+
+    where: str
+    data: msgspec.Raw
+    source_now_s: float
+    warnings: tuple[str, ...]
+    infos: tuple[str, ...]
+
+    def vector(self, at_s: float) -> Vector:
+        """As an instant vector; ``at_s`` is what an empty one was evaluated at. Raises AnswerError if it is none."""
+        samples = self._result("vector", list[_Sample])
+        values, times = np.empty(len(samples)), np.empty(len(samples))
+        for place, sample in enumerate(samples):
+            if sample.value is None:
+                raise self._histogram()
+            times[place] = sample.value[0]
+            values[place] = self._number(sample.value[1])
+        evaluated_at_s = float(times.min()) if samples else at_s
+        return Vector(tuple(sample.metric for sample in samples), values, evaluated_at_s, self.source_now_s)
+
+    def runs(self) -> list[Run]:
+        """As a range, series by series. Raises AnswerError if it is none."""
+        runs = []
+        for series in self._result("matrix", list[_Samples]):
+            if series.values is None:
+                raise self._histogram()
+            times = np.array([time for time, _ in series.values])
+            runs.append(Run(series.metric, times, np.array([self._number(text) for _, text in series.values])))
+        return runs
+
+    def _result(self, wanted: str, shape: type[_Shape]) -> _Shape:
+        try:
+            data = msgspec.json.decode(self.data, type=_Data)
+            if data.result_type == wanted:
+                return msgspec.json.decode(data.result, type=shape)
+        except msgspec.DecodeError as error:
+            raise AnswerError(f"{self.where}: answered 200, but not in the form of Prometheus's API: {error}") from error
+        got = _TYPE_TEXT.get(data.result_type, f"the unknown type {data.result_type[:40]!r}") + _TYPE_HINT.get(data.result_type, "")
+        raise AnswerError(f"{self.where}: {_TYPE_TEXT[wanted]} is needed, but the query gives {got}")
+
+    def _number(self, text: str) -> float:
+        try:
+            return float(text)
+        except ValueError as error:
+            raise AnswerError(f"{self.where}: the answer has {text[:40]!r} where a number is needed") from error
+
+    def _histogram(self) -> AnswerError:
+        return AnswerError(
+            f"{self.where}: the query gives native histograms; put histogram_quantile(...) or histogram_count(...) around it"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads what came back from ``where``; ``conceal`` takes our secrets out of a server's words, which may echo them."""
+
+    where: str
+    conceal: Callable[[str], str]
+
+    def answer(self, headers: Headers, body: bytes) -> Answer:
+        """The answer in a body that came with status 200. Raises AnswerError if there is none."""
+        try:
+            envelope = msgspec.json.decode(body, type=_Envelope)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            kind = headers.get("Content-Type", "no content type")
+            if not body.strip():
+                raise AnswerError(f"{self.where}: answered 200 with an empty body") from error
+            if "json" in kind.lower():
+                raise AnswerError(f"{self.where}: answered 200, but not in the form of Prometheus's API: {error}") from error
+            raise AnswerError(f"{self.where}: answered 200 with {_line(kind)} instead of JSON: a login page, or another server?") from error
+        if envelope.status != "success":
+            raise AnswerError(f"{self.where}: answered 200 with the status {envelope.status[:40]!r}: {self._said(envelope)}")
+        return Answer(self.where, envelope.data, _clock(headers), tuple(envelope.warnings or ()), tuple(envelope.infos or ()))
+
+    def error(self, status: int, headers: Headers, body: bytes) -> AutoscalerError:
+        """What any other status than 200 means; ``body`` may be just its beginning."""
+        refusal = _refusal(body)
+        if refusal is not None and status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}:
+            return PermanentError(f"{self.where}: refuses the query: {self._said(refusal)}")
+        answered = f"{self.where}: answered {status} {_phrase(status)}".rstrip()
+        if refusal is not None:
+            answered += f": {self._said(refusal)}"
+        elif headers.get("Content-Type", "").startswith("text/plain") and body.strip():
+            answered += f": {self.conceal(_line(body.decode('utf-8', 'replace')))}"
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return TransientError(f"{answered}; check this endpoint's credentials and what they allow")
+        if (
+            status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+            or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        ):
+            return TransientError(answered, retry_after_s=_retry_after(headers))
+        if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+            return AnswerError(
+                f"{answered}, to {_redirect(headers)}, which is not followed: a login page, or the url that this endpoint needs?"
+            )
+        if status == HTTPStatus.NOT_FOUND:
+            return AnswerError(f"{answered}; no Prometheus API there: check the path in the endpoint's url (a route prefix?)")
+        return AnswerError(answered)
+
+    def _said(self, envelope: _Envelope) -> str:
+        return self.conceal(_line(f"{envelope.error_type or 'error'}: {envelope.error or 'no reason given'}"))
+
+
+def _refusal(body: bytes) -> _Envelope | None:
+    try:
+        envelope = msgspec.json.decode(body, type=_Envelope)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return envelope if envelope.status == "error" else None
+
+
+def _clock(headers: Headers) -> float:
+    """The server's clock by its Date header, in whole seconds since the epoch."""
+    try:
+        return parsedate_to_datetime(headers["Date"]).timestamp()
+    except (KeyError, ValueError, OverflowError):
+        return nan
+
+
+def _retry_after(headers: Headers) -> float | None:
+    """Seconds that it asks to be left alone. A date counts from the server's own clock: ours may differ."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        wait_s = parsedate_to_datetime(text).timestamp() - _clock(headers)
+    except (ValueError, OverflowError):
+        return None
+    return None if isnan(wait_s) else max(0.0, wait_s)
+
+
+def _redirect(headers: Headers) -> str:
+    """Where a redirect leads, without user, password and query."""
+    try:
+        parts = urlsplit(headers.get("Location", ""))
+        address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
+    except ValueError:
+        return "an address that is none"
+    return _line(address + parts.path) or "no address"
+
+
+def _phrase(status: int) -> str:
+    return HTTPStatus(status).phrase if status in {known.value for known in HTTPStatus} else ""
+
+
+def _line(text: str) -> str:
+    """One printable line of bounded length."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 4 * _WORDS_MAX]).split())
+    return line if len(line) <= _WORDS_MAX else f"{line[:_WORDS_MAX]}…"
