@@ -1,0 +1,169 @@
+"""What the fields of a policy say together.
+
+Mistakes are looked for in the plain document, so that they come out together with those of single fields; whatever is missing or of
+the wrong type is left to :mod:`autoscaler.policyfile.schema`. Remarks are about documents without a mistake.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from autoscaler.policyfile.durations import format_duration, parse_duration
+from autoscaler.policyfile.problems import FieldPath, did_you_mean
+from autoscaler.policyfile.schema import SCALABLE, ScalingPolicy
+
+RANGE_MAX_S = 300.0
+"""Rates over longer ranges lag behind the load by minutes."""
+
+_QUOTED = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`|\#[^\n]*)""")
+_RANGE = re.compile(r"\[\s*([0-9smhdw]+)\s*\]")
+
+
+class Finding(NamedTuple):
+    """Something to say about the value at a path."""
+
+    path: FieldPath
+    text: str
+
+
+def mistakes(document: object) -> Iterator[Finding]:
+    """What is wrong between fields, for a document of any shape."""
+    spec = _mapping(_mapping(document).get("spec"))
+    for check in (_bounds, _zero, _target_kind, _metrics, _schedule, _fallback, _mode):
+        yield from check(spec)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[dict[str, Any]]:
+    return [_mapping(item) for item in value] if isinstance(value, tuple) else []
+
+
+def _count(mapping: dict[str, Any], name: str, default: int | None = None) -> int | None:
+    value = mapping.get(name, default)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _bounds(spec: dict[str, Any]) -> Iterator[Finding]:
+    low, high = _count(spec, "minReplicas", 1), _count(spec, "maxReplicas")
+    if low is not None and high and low > high:
+        name = "minReplicas" if "minReplicas" in spec else "maxReplicas"
+        yield Finding(("spec", name), f"minReplicas {low} is above maxReplicas {high}; expected minReplicas to be the smaller one")
+
+
+def _zero(spec: dict[str, Any]) -> Iterator[Finding]:
+    """Zero replicas need a signal that exists without pods."""
+    metrics = _list(spec.get("metrics"))
+    if not metrics or any("averageValue" in _mapping(metric.get("target")) for metric in metrics):
+        return
+    text = "0 needs a metric with target.averageValue, which has a value without pods too; expected at least 1, or such a metric"
+    if _count(spec, "minReplicas") == 0:
+        yield Finding(("spec", "minReplicas"), text)
+    for index, window in enumerate(_list(spec.get("schedule"))):
+        if _count(window, "minReplicas") == 0:
+            yield Finding(("spec", "schedule", index, "minReplicas"), text)
+
+
+def _target_kind(spec: dict[str, Any]) -> Iterator[Finding]:
+    ref = _mapping(spec.get("scaleTargetRef"))
+    kind, version = ref.get("kind", SCALABLE[0]), ref.get("apiVersion", "apps/v1")
+    if not isinstance(kind, str) or not isinstance(version, str) or kind in SCALABLE:
+        return
+    if "apiVersion" not in ref:
+        hint = did_you_mean(kind, SCALABLE, otherwise="")
+        hint = f", or {hint}" if hint.startswith("did") else ""
+        yield Finding(
+            ("spec", "scaleTargetRef", "kind"), f"{kind} is not of apps/v1; expected its apiVersion beside it, such as example.com/v1{hint}"
+        )
+    elif version.startswith("apps/"):
+        hint = did_you_mean(kind, SCALABLE, otherwise="expected one of")
+        yield Finding(("spec", "scaleTargetRef", "kind"), f"{version} has no {kind} that can be scaled; {hint}")
+
+
+def _metrics(spec: dict[str, Any]) -> Iterator[Finding]:
+    metrics = _list(spec.get("metrics"))
+    yield from _unique_names(metrics, ("spec", "metrics"))
+    for index, metric in enumerate(metrics):
+        target = metric.get("target")
+        if isinstance(target, dict):
+            given = [name for name in ("averageValue", "value") if name in target]
+            if len(given) != 1:
+                what = "both averageValue and value" if given else "neither averageValue nor value"
+                text = f"{what}; expected one: averageValue for a load that replicas share, value for one that each has"
+                yield Finding(("spec", "metrics", index, "target"), text)
+
+
+def _unique_names(items: list[dict[str, Any]], path: FieldPath) -> Iterator[Finding]:
+    seen: dict[str, int] = {}
+    for index, item in enumerate(items):
+        name = item.get("name")
+        if isinstance(name, str) and seen.setdefault(name, index) != index:
+            yield Finding((*path, index, "name"), f"{name} is also the name of entry {seen[name]}; expected a name for each")
+
+
+def _schedule(spec: dict[str, Any]) -> Iterator[Finding]:
+    windows = _list(spec.get("schedule"))
+    yield from _unique_names(windows, ("spec", "schedule"))
+    low, high = _count(spec, "minReplicas", 1), _count(spec, "maxReplicas")
+    for index, window in enumerate(windows):
+        path: FieldPath = ("spec", "schedule", index)
+        if window and "minReplicas" not in window and "maxReplicas" not in window:
+            yield Finding(path, "changes nothing; expected minReplicas, maxReplicas or both")
+        start, end = window.get("start"), window.get("end")
+        if isinstance(start, str) and isinstance(end, str) and start.split() == end.split():
+            yield Finding((*path, "end"), "the same as start, so the window never closes; expected another time")
+        mine_low, mine_high = _count(window, "minReplicas", low), _count(window, "maxReplicas", high)
+        if mine_low is None or not mine_high or mine_low <= mine_high:
+            continue
+        if "minReplicas" in window and "maxReplicas" in window:
+            yield Finding((*path, "minReplicas"), f"{mine_low} is above this window's maxReplicas {mine_high}; expected at most that")
+        elif "minReplicas" in window:
+            yield Finding((*path, "minReplicas"), f"{mine_low} is above spec.maxReplicas {mine_high}; expected maxReplicas beside it")
+        elif "maxReplicas" in window:
+            yield Finding((*path, "maxReplicas"), f"{mine_high} is below spec.minReplicas {mine_low}; expected minReplicas beside it")
+
+
+def _fallback(spec: dict[str, Any]) -> Iterator[Finding]:
+    """A fallback that bounds would cut is not what its reader thinks it is."""
+    replicas = _count(_mapping(spec.get("fallback")), "replicas")
+    windows = _list(spec.get("schedule"))
+    lows = [_count(spec, "minReplicas", 1), *(_count(window, "minReplicas") for window in windows)]
+    highs = [_count(spec, "maxReplicas"), *(_count(window, "maxReplicas") for window in windows)]
+    low, high = min((count for count in lows if count is not None), default=0), max((count for count in highs if count), default=0)
+    if replicas is not None and high >= low and high and not low <= replicas <= high:
+        yield Finding(("spec", "fallback", "replicas"), f"{replicas} is outside the bounds; expected {low} to {high}")
+
+
+def _mode(spec: dict[str, Any]) -> Iterator[Finding]:
+    mode = spec.get("mode")
+    if isinstance(mode, dict) and "until" in mode and mode.get("type", "active") == "active":
+        yield Finding(("spec", "mode", "until"), "active has no end; expected type: dryRun or type: paused beside it")
+
+
+def remarks(policy: ScalingPolicy, now_s: float) -> Iterator[Finding]:
+    """What is allowed but probably not meant."""
+    spec = policy.spec
+    zero = spec.min_replicas == 0 or any(window.min_replicas == 0 for window in spec.schedule)
+    for index, metric in enumerate(spec.metrics):
+        path: FieldPath = ("spec", "metrics", index)
+        for text in _RANGE.findall(_QUOTED.sub('""', metric.prometheus.query)):
+            if _seconds(text) > RANGE_MAX_S:
+                yield Finding(
+                    (*path, "prometheus", "query"),
+                    f"looks back {text}, so replicas follow the load late; {format_duration(RANGE_MAX_S)} or less",
+                )
+        if metric.activation and not zero:
+            yield Finding((*path, "activation"), "has no effect, as minReplicas is never 0")
+    if spec.mode.until is not None and spec.mode.until <= now_s:
+        yield Finding(("spec", "mode", "until"), f"has passed, so {spec.mode.type} has ended and the policy is active")
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,213 @@
+"""Reads policy files: every mistake of all of them at once, or a spec for each workload.
+
+A directory stands for its ``*.yaml`` and ``*.yml`` files, without those in directories below and without those whose names start
+with a dot: of a mounted ConfigMap that is each key once, through the links that Kubernetes swaps.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from autoscaler.core.spec import WorkloadSpec
+from autoscaler.errors import ConfigError
+from autoscaler.policyfile import checks, messages, positions
+from autoscaler.policyfile.parameters import choose
+from autoscaler.policyfile.positions import Document
+from autoscaler.policyfile.problems import FieldPath, PolicyFileError, Problem, did_you_mean, got
+from autoscaler.policyfile.schema import API_VERSION, KIND, ScalingPolicy
+from autoscaler.policyfile.specs import schedule_rows, to_spec, workload_of
+from autoscaler.policyfile.syntax import decode
+from autoscaler.ports import PolicySet
+from autoscaler.registry import find, names
+
+SIZE_MAX = 16 * 2**20
+"""Bytes in one file; a ConfigMap holds one MiB at most."""
+
+SUFFIXES = (".yaml", ".yml")
+STDIN = Path("-")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The content of a policy file, under the name that messages call it."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A policy without a mistake of its own. ``spec`` has no schedule rows yet: those depend on the time."""
+
+    document: Document
+    policy: ScalingPolicy
+    spec: WorkloadSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What one file holds."""
+
+    policies: tuple[Loaded, ...]
+    problems: tuple[Problem, ...]
+
+
+def load(paths: Iterable[Path], now_s: float) -> PolicySet:
+    """The policies of these files and directories. Raises :class:`PolicyFileError`."""
+    files, problems = read(paths)
+    return to_specs(assemble([parse(file) for file in files], problems), now_s)
+
+
+def read(paths: Iterable[Path]) -> tuple[list[File], list[Problem]]:
+    """The files behind the paths, sorted within a directory, each once; and what cannot be read."""
+    files: dict[Path, File] = {}
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            listed = _files(path)
+        except OSError as error:
+            problems.append(_unreadable(path, error))
+            continue
+        for file in listed:
+            try:
+                files.setdefault(file.absolute(), _read(file))
+            except OSError as error:
+                problems.append(_unreadable(file, error))
+    return list(files.values()), problems
+
+
+def _files(path: Path) -> Sequence[Path]:
+    """The path itself, or what counts of a directory; a link that leads nowhere counts, so that it is told."""
+    if path == STDIN or not path.is_dir():
+        return [path]
+    listed = (file for file in path.iterdir() if file.suffix in SUFFIXES and not file.name.startswith("."))
+    return sorted(file for file in listed if file.is_file() or not file.exists())
+
+
+def _read(path: Path) -> File:
+    if path == STDIN:
+        return File("<stdin>", sys.stdin.buffer.read(SIZE_MAX + 1))
+    with path.open("rb") as stream:
+        return File(str(path), stream.read(SIZE_MAX + 1))
+
+
+def _unreadable(path: Path, error: OSError) -> Problem:
+    return Problem(str(path), 0, 0, "", f"cannot be read: {error.strerror or error}")
+
+
+def parse(file: File) -> Parsed:
+    """The policies of a file, and everything that is wrong with it."""
+    if len(file.content) > SIZE_MAX:
+        return Parsed((), (Problem(file.name, 0, 0, "", f"larger than {SIZE_MAX // 2**20} MiB; expected a policy file"),))
+    text, problem = decode(file.name, file.content)
+    if problem is not None:
+        return Parsed((), (problem,))
+    documents, problems = positions.parse(file.name, text)
+    if not documents and not problems:
+        problems = [Problem(file.name, 1, 1, "", f"empty; expected a document with apiVersion: {API_VERSION} and kind: {KIND}")]
+    policies = []
+    for document in documents:
+        loaded, wrong = _policy(document)
+        problems += wrong
+        if loaded is not None:
+            policies.append(loaded)
+    return Parsed(tuple(policies), tuple(problems))
+
+
+def _policy(document: Document) -> tuple[Loaded | None, list[Problem]]:
+    """The policy of a document, or what is wrong with it."""
+    problems = [*document.problems, *_foreign(document)]
+    if len(problems) > len(document.problems):
+        return None, problems
+    policy: ScalingPolicy | None = None
+    try:
+        policy = ScalingPolicy.model_validate(document.root.plain)
+    except ValidationError as error:
+        problems += messages.problems(document, ScalingPolicy, error.errors(include_url=False))
+    problems += [document.problem(path, text) for path, text in checks.mistakes(document.root.plain)]
+    spec, wrong = _spec(document, policy)
+    problems += wrong
+    return (Loaded(document, policy, spec) if policy is not None and spec is not None and not problems else None), problems
+
+
+def _foreign(document: Document) -> Iterator[Problem]:
+    """Something else than a policy: all that needs to be said about it."""
+    root = document.root.plain
+    if not isinstance(root, dict):
+        yield document.problem((), f"expected a document with apiVersion: {API_VERSION} and kind: {KIND}, got {got(root)}")
+    elif root.get("kind") != KIND and root.get("apiVersion") != API_VERSION:
+        path: FieldPath = ("kind",) if "kind" in root else ()
+        given = f"{root['kind']} of {root.get('apiVersion', 'no apiVersion')}" if "kind" in root else "neither"
+        yield document.problem(path, f"expected kind: {KIND} and apiVersion: {API_VERSION}, got {given}")
+
+
+def _spec(document: Document, policy: ScalingPolicy | None) -> tuple[WorkloadSpec | None, list[Problem]]:
+    """The workload's spec, or what is wrong with the scaling policy that the document names."""
+    node = document.root.at(("spec", "policy"))
+    given = dict(node.plain) if node is not None and isinstance(node.plain, dict) else {}
+    name = given.pop("type", None)
+    if not isinstance(name, str):
+        return None, []
+    try:
+        registered = find(name)
+        choice, faults = choose(registered, given)
+    except ConfigError as error:
+        hint = did_you_mean(name, names(), otherwise="")
+        text = f"{error}; {hint}" if hint.startswith("did") else str(error)
+        return None, [document.problem(("spec", "policy", "type"), text)]
+    path: FieldPath = ("spec", "policy")
+    wrong = [document.problem((*path, fault.name) if fault.name else path, fault.text, key=fault.unknown) for fault in faults]
+    if policy is None or choice is None:
+        return None, wrong
+    origin = f"{document.file} ({policy.metadata.name})"
+    return to_spec(policy, choice, registered.traits.behavior, origin), wrong
+
+
+def assemble(parsed: Iterable[Parsed], unread: Iterable[Problem] = ()) -> tuple[Loaded, ...]:
+    """The policies of several files, if they are right together. Raises :class:`PolicyFileError`."""
+    problems = list(unread)
+    policies: list[Loaded] = []
+    for file in parsed:
+        problems += file.problems
+        policies += file.policies
+    problems += _twice(policies)
+    if problems:
+        raise PolicyFileError(problems)
+    return tuple(policies)
+
+
+def _twice(policies: Sequence[Loaded]) -> Iterator[Problem]:
+    """One workload takes one policy, and a name stands for one."""
+    targets: dict[tuple[str, ...], Loaded] = {}
+    named: dict[tuple[str, str], Loaded] = {}
+    for loaded in policies:
+        workload, metadata = workload_of(loaded.policy), loaded.policy.metadata
+        group = workload.api_version.rpartition("/")[0]
+        first = targets.setdefault((group, workload.kind, workload.namespace, workload.name), loaded)
+        if first is not loaded:
+            text = f"{workload} already has a policy, at {_place(first, 'scaleTargetRef')}; expected one for each workload"
+            yield loaded.document.problem(("spec", "scaleTargetRef"), text)
+        first = named.setdefault((metadata.namespace, metadata.name), loaded)
+        if first is not loaded:
+            text = f"{metadata.name} is also the name of the policy at {_place(first)}; expected a name for each in {metadata.namespace}"
+            yield loaded.document.problem(("metadata", "name"), text)
+
+
+def _place(loaded: Loaded, field: str = "") -> str:
+    mark = loaded.document.root.mark_of(("spec", field) if field else ("metadata", "name"))
+    return f"{loaded.document.file}:{mark.line}:{mark.column}"
+
+
+def to_specs(policies: Iterable[Loaded], now_s: float) -> PolicySet:
+    """What the core needs from now on for 48 hours: schedules are expanded that far."""
+    specs, warnings = [], []
+    for loaded in policies:
+        windows = loaded.policy.spec.schedule
+        specs.append(replace(loaded.spec, schedule=schedule_rows(windows, now_s)) if windows else loaded.spec)
+        warnings += [str(loaded.document.problem(path, text)) for path, text in checks.remarks(loaded.policy, now_s)]
+    return PolicySet(tuple(specs), tuple(warnings))

@@ -1,0 +1,134 @@
+"""A directory of policy files that changes while the service runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from watchfiles import awatch
+
+from autoscaler.clock import Clock
+from autoscaler.errors import ConfigError
+from autoscaler.policyfile.load import File, Loaded, Parsed, assemble, parse, read, to_specs
+from autoscaler.policyfile.problems import Problem
+from autoscaler.policyfile.schedule import AHEAD_S
+from autoscaler.ports import PolicySet
+
+POLL_S = 30.0
+"""How often the files are read without a sign of change: subPath mounts and some network file systems give none."""
+
+EXPAND_S = AHEAD_S / 4
+"""How often schedules are expanded anew, well before the rows of the last time run out."""
+
+_TRIES = 5
+
+
+class DirectoryPolicySource:
+    """The port PolicySource over a directory (or one file), read whole at any sign of change and only used whole.
+
+    The directory is watched rather than its files: in a mounted ConfigMap those are links that are swapped behind one other link.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._files: Sequence[File] | None = None
+        self._problems: Sequence[Problem] = ()
+        self._parsed: dict[File, Parsed] = {}
+        self._good: tuple[Loaded, ...] = ()
+        self._error: ConfigError | None = None
+        self._expanded_s = clock.monotonic()
+        self._wake = asyncio.Event()
+        self._asked = False
+        self._unwatched = ""
+
+    async def load(self) -> PolicySet:
+        """What the files say now. Raises :class:`PolicyFileError` with every mistake at once."""
+        self._files, self._problems = await asyncio.to_thread(self._read)
+        return await self._set()
+
+    def poke(self) -> None:
+        """Read everything again now, and yield it even if it is as before."""
+        self._asked = True
+        self._wake.set()
+
+    async def changes(self) -> AsyncIterator[PolicySet | ConfigError]:
+        """A set, or why it is not used: whenever the content has changed, after :meth:`poke`, and as schedules go on."""
+        watch = asyncio.create_task(self._watch())
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with self._clock.timeout(POLL_S):
+                        await self._wake.wait()
+                self._wake.clear()
+                for change in await self._changes():
+                    yield change
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+
+    async def _changes(self) -> Sequence[PolicySet | ConfigError]:
+        """What is new since the last look."""
+        asked, self._asked = self._asked, False
+        files, problems = await asyncio.to_thread(self._read)
+        if asked:
+            self._parsed.clear()
+        if asked or (files, problems) != (self._files, self._problems):
+            self._files, self._problems = files, problems
+            try:
+                return [await self._set()]
+            except ConfigError as error:
+                self._error = error
+                return [error]
+        if self._clock.monotonic() - self._expanded_s < EXPAND_S:
+            return []
+        self._expanded_s = self._clock.monotonic()
+        if not any(loaded.policy.spec.schedule for loaded in self._good):
+            return []
+        again = to_specs(self._good, self._clock.now())
+        return [again] if self._error is None else [again, self._error]
+
+    async def _set(self) -> PolicySet:
+        """The set that the files read last make; unchanged files are not parsed again."""
+        files = self._files or ()
+        self._parsed = await asyncio.to_thread(lambda: {file: self._parsed.get(file) or parse(file) for file in files})
+        self._good = assemble(self._parsed.values(), self._problems)
+        self._expanded_s, self._error = self._clock.monotonic(), None
+        policies = to_specs(self._good, self._clock.now())
+        remarks = [text for text in (self._unwatched, self._empty()) if text]
+        return replace(policies, warnings=(*remarks, *policies.warnings))
+
+    def _empty(self) -> str:
+        return "" if self._files else f"{self._path}: no policy files (*.yaml, *.yml)"
+
+    def _read(self) -> tuple[Sequence[File], Sequence[Problem]]:
+        """The files of one moment: read again while the directory changes under our hands."""
+        stamp = self._stamp()
+        for _ in range(_TRIES):
+            found, before, stamp = read([self._path]), stamp, self._stamp()
+            if stamp == before:
+                return found
+        return read([self._path])
+
+    def _stamp(self) -> list[tuple[str, int, int]]:
+        """What changes when a file is replaced or a link is swapped."""
+        try:
+            entries = [self._path, *self._path.iterdir()] if self._path.is_dir() else [self._path]
+            return sorted((entry.name, status.st_ino, status.st_mtime_ns) for entry in entries for status in (entry.lstat(), entry.stat()))
+        except OSError:
+            return []
+
+    async def _watch(self) -> None:
+        """Wake the loop at every event of the directory."""
+        directory = self._path if self._path.is_dir() else self._path.parent
+        # What changed before the watch began is looked for once: by then the watch stands.
+        self._wake.set()
+        try:
+            async for _ in awatch(directory, watch_filter=None, recursive=False):
+                self._wake.set()
+        except (OSError, RuntimeError) as error:
+            self._unwatched = f"{directory}: cannot be watched ({error}); changes are seen within {POLL_S:g} s"

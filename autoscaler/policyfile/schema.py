@@ -1,0 +1,284 @@
+"""What a ScalingPolicy may say. HPA v2's names and quantities wherever the meaning is the same.
+
+These models check one field at a time, so that every mistake of a file comes out at once; what two fields say together is checked in
+:mod:`autoscaler.policyfile.checks`. Nothing is converted that could be meant otherwise: "3" is text, not a number.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+from autoscaler.policyfile import durations, quantities, schedule
+from autoscaler.policyfile.problems import got
+
+API_VERSION = "autoscaler.dev/v1alpha1"
+KIND = "ScalingPolicy"
+INTERVALS = ("5s", "10s", "15s", "30s", "60s")
+SCALABLE = ("Deployment", "StatefulSet", "ReplicaSet")
+"""The kinds of the group apps that have replicas to scale."""
+
+_REPLICAS_MAX = 2**31 - 1
+_NAME_MAX, _LABEL_MAX = 253, 63
+
+
+def _interval(given: object) -> float:
+    seconds = durations.parse_duration(given)
+    if seconds not in {durations.parse_duration(text) for text in INTERVALS}:
+        raise ValueError(f"expected one of {', '.join(INTERVALS)}, got {got(given)}")
+    return seconds
+
+
+def _above_zero(value: float) -> float:
+    if value <= 0:
+        raise ValueError(f"expected more than 0, got {value:g}")
+    return value
+
+
+def _not_negative(value: float) -> float:
+    if value < 0:
+        raise ValueError(f"expected 0 or more, got {value:g}")
+    return value
+
+
+def _moment(given: object) -> float:
+    try:
+        moment = datetime.fromisoformat(given) if isinstance(given, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(f"expected a date and time with its time zone, such as 2026-12-01T00:00:00Z, got {got(given)}")
+    return moment.timestamp()
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("empty; expected a PromQL expression that gives one value, such as sum(rate(http_requests_total[1m]))")
+    return text.strip()
+
+
+def _some(given: object) -> object:
+    if given == ():
+        raise ValueError("an empty list; expected at least one entry")
+    return given
+
+
+def _quantity(pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": pattern}]})
+
+
+_AT_LEAST_ONE = Field(json_schema_extra={"minItems": 1})
+_DNS = "lower-case letters, digits and '-', starting and ending with a letter or digit"
+
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=_NAME_MAX, description=f"A name: {_DNS}.")]
+Label: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=_LABEL_MAX, description=f"A name: {_DNS}.")]
+Title: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.:/]*[A-Za-z0-9])?$", max_length=_LABEL_MAX)]
+Replicas: TypeAlias = Annotated[int, Field(ge=0, le=_REPLICAS_MAX)]
+Amount: TypeAlias = Annotated[
+    float, BeforeValidator(quantities.parse_quantity), AfterValidator(_not_negative), _quantity(quantities.PATTERN)
+]
+Positive: TypeAlias = Annotated[
+    float, BeforeValidator(quantities.parse_quantity), AfterValidator(_above_zero), _quantity(quantities.PATTERN)
+]
+Duration: TypeAlias = Annotated[
+    float,
+    BeforeValidator(durations.parse_duration),
+    AfterValidator(_above_zero),
+    WithJsonSchema({"type": "string", "pattern": durations.PATTERN}),
+]
+Interval: TypeAlias = Annotated[float, BeforeValidator(_interval), WithJsonSchema({"enum": list(INTERVALS)})]
+Moment: TypeAlias = Annotated[float, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+Cron: TypeAlias = Annotated[str, AfterValidator(schedule.checked_cron)]
+Zone: TypeAlias = Annotated[str, AfterValidator(schedule.checked_zone)]
+Query: TypeAlias = Annotated[str, AfterValidator(_filled)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, alias_generator=to_camel, use_attribute_docstrings=True, validate_by_name=False
+    )
+
+
+class Metadata(_Part):
+    """As in every Kubernetes object."""
+
+    name: Name
+    """The policy's own name."""
+    namespace: Label
+    """The namespace of the policy and of its target."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Not used; carried for tools."""
+    annotations: dict[str, str] = Field(default_factory=dict)
+    """Not used; carried for tools."""
+
+
+class ScaleTargetRef(_Part):
+    """What is scaled: anything with a /scale subresource."""
+
+    api_version: Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[0-9]+((alpha|beta)[0-9]+)?$")] = "apps/v1"
+    """Group and version, such as apps/v1."""
+    kind: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=_LABEL_MAX)] = "Deployment"
+    """Deployment, StatefulSet, ReplicaSet, or the kind of a custom resource."""
+    name: Name
+    """The object's name, in the policy's namespace."""
+
+
+class Prometheus(_Part):
+    """A question to Prometheus."""
+
+    query: Query
+    """A PromQL expression that gives one value: the load of the whole workload."""
+    endpoint: Title = "default"
+    """Which of the Prometheus endpoints in the service's settings is asked."""
+    when_empty: Literal["noData", "zero"] = "noData"
+    """What an empty answer means: no data (hold), or a load of zero."""
+
+
+class Target(_Part):
+    """What the load is held against: one of averageValue and value."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["averageValue"]}, {"required": ["value"]}]})
+
+    average_value: Positive | None = None
+    """Load that one replica should carry: the demand is load / averageValue replicas."""
+    value: Positive | None = None
+    """What the metric itself should be: the demand is ready replicas x load / value."""
+
+
+class Metric(_Part):
+    """One signal of the workload. Of several, the one that asks for most replicas counts."""
+
+    name: Title
+    """What the metric is called in decisions, metrics and logs."""
+    prometheus: Prometheus
+    """Where its value comes from."""
+    target: Target
+    """What one replica should carry."""
+    activation: Amount = 0.0
+    """Where zero replicas are allowed: above this load the workload is woken."""
+
+
+class PolicyField(_Part):
+    """The scaling policy: its type, and its parameters beside it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    """The policy's name, or module:Name for one of your own."""
+
+    def given(self) -> dict[str, Any]:
+        """The parameters as the file gives them."""
+        return dict(self.model_extra or {})
+
+
+class Rule(_Part):
+    """At most so much change within a period."""
+
+    type: Literal["Pods", "Percent"]
+    """Whether value counts pods, or per cent of the replicas at the start of the period."""
+    value: Annotated[int, Field(ge=1, le=_REPLICAS_MAX)]
+    """The most that may be added or removed within the period."""
+    period_seconds: Annotated[int, Field(ge=1, le=1800)]
+    """The period in seconds."""
+
+
+class Rules(_Part):
+    """One direction of spec.behavior, as in HPA v2; each field that is given replaces that one default of the policy."""
+
+    stabilization_window_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
+    """For how long past recommendations count."""
+    tolerance: Amount | None = None
+    """Changes of less than this share of the current count are not made."""
+    select_policy: Literal["Max", "Min", "Disabled"] | None = None
+    """Which policy counts: the one that allows the bigger change, the smaller one, or no change in this direction at all."""
+    policies: Annotated[tuple[Rule, ...] | None, BeforeValidator(_some), _AT_LEAST_ONE] = None
+    """Limits of the rate of change."""
+
+
+class BehaviorField(_Part):
+    """As in HPA v2. Without behavior at all, or without one of its fields, the policy's own defaults hold."""
+
+    scale_up: Rules = Rules()
+    """The way up."""
+    scale_down: Rules = Rules()
+    """The way down."""
+
+
+class Window(_Part):
+    """Other bounds from each start until the next end."""
+
+    name: Title
+    """What the window is called."""
+    start: Cron
+    """When it opens: minute, hour, day of month, month, day of week."""
+    end: Cron
+    """When it closes."""
+    time_zone: Zone = "UTC"
+    """An IANA time zone, such as Europe/Berlin; daylight saving as cron does it."""
+    min_replicas: Replicas | None = None
+    """minReplicas while it is open."""
+    max_replicas: Annotated[Replicas, Field(ge=1)] | None = None
+    """maxReplicas while it is open."""
+
+
+class FallbackField(_Part):
+    """What happens when no metric has had a value for some time; without it, the count is held."""
+
+    after_failures: Annotated[int, Field(ge=1, le=10_000)] = 3
+    """After how many ticks in a row without data it applies."""
+    replicas: Replicas
+    """The count that is set then."""
+    when: Literal["always", "ifHigher", "ifLower"] = "always"
+    """Always, or only if that count is higher or lower than the current one."""
+
+
+class ModeField(_Part):
+    """Whether decisions are applied."""
+
+    type: Literal["active", "dryRun", "paused"] = "active"
+    """active: decisions are applied; dryRun: they are shown only; paused: the count is held."""
+    until: Moment | None = None
+    """When dryRun or paused ends and the policy becomes active."""
+
+
+class Spec(_Part):
+    """What is scaled, by which load, within which limits."""
+
+    scale_target_ref: ScaleTargetRef
+    """What is scaled."""
+    min_replicas: Replicas = 1
+    """The fewest replicas; 0 needs a metric with averageValue, which has a value without pods too."""
+    max_replicas: Annotated[Replicas, Field(ge=1)]
+    """The most replicas."""
+    interval: Interval = 15.0
+    """How often the workload is looked at."""
+    metrics: Annotated[tuple[Metric, ...], BeforeValidator(_some), _AT_LEAST_ONE]
+    """The workload's signals."""
+    policy: PolicyField
+    """How replicas follow from demand."""
+    behavior: BehaviorField | None = None
+    """How fast the count may change."""
+    schedule: tuple[Window, ...] = ()
+    """Other bounds at certain times."""
+    fallback: FallbackField | None = None
+    """What to do without data."""
+    mode: ModeField = ModeField()
+    """Whether decisions are applied."""
+    startup: Duration | None = None
+    """How long a new pod takes to serve; without it, it is measured."""
+
+
+class ScalingPolicy(_Part):
+    """How one workload is scaled by its load."""
+
+    api_version: Literal["autoscaler.dev/v1alpha1"]
+    """The version of this format."""
+    kind: Literal["ScalingPolicy"]
+    """The kind of document."""
+    metadata: Metadata
+    """Its name."""
+    spec: Spec
+    """What is scaled, by which load, within which limits."""
