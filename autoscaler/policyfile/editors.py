@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from autoscaler.policyfile.parameters import json_schema
+from autoscaler.policyfile.positions import Plain
 from autoscaler.policyfile.schema import ScalingPolicy
 from autoscaler.registry import Registered
 
@@ -22,10 +23,30 @@ _OWN = {
 
 def policy_schema(policies: Iterable[Registered]) -> dict[str, Any]:
     """The schema of a ScalingPolicy, with the parameters of these policies."""
-    schema = ScalingPolicy.model_json_schema()
+    schema = _tidy(ScalingPolicy.model_json_schema())
     schema["$defs"]["PolicyField"] = {
         "title": "Policy",
         "description": "The scaling policy: its type, and its parameters beside it.",
         "oneOf": [*(json_schema(policy) for policy in policies), _OWN],
     }
+    schema["title"] = ScalingPolicy.__name__
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _tidy(node: Plain) -> Plain:
+    """Without what pydantic adds for itself: titles made from names, and null for a field that may be left out."""
+    if isinstance(node, list):
+        return [_tidy(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    choices = [choice for choice in node.get("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        node = {**{key: value for key, value in node.items() if key != "anyOf"}, **choices[0]}
+    elif choices:
+        node = {**node, "anyOf": choices}
+    dropped = {"title"} | ({"default"} if isinstance(node.get("default"), dict) or node.get("default", "") is None else set())
+    return {
+        key: {name: _tidy(item) for name, item in value.items()} if key == "properties" else _tidy(value)
+        for key, value in node.items()
+        if key not in dropped
+    }

@@ -203,11 +203,15 @@ def _place(loaded: Loaded, field: str = "") -> str:
     return f"{loaded.document.file}:{mark.line}:{mark.column}"
 
 
-def to_specs(policies: Iterable[Loaded], now_s: float) -> PolicySet:
+def to_specs(policies: Sequence[Loaded], now_s: float) -> PolicySet:
     """What the core needs from now on for 48 hours: schedules are expanded that far."""
-    specs, warnings = [], []
+    specs = []
     for loaded in policies:
         windows = loaded.policy.spec.schedule
         specs.append(replace(loaded.spec, schedule=schedule_rows(windows, now_s)) if windows else loaded.spec)
-        warnings += [str(loaded.document.problem(path, text)) for path, text in checks.remarks(loaded.policy, now_s)]
-    return PolicySet(tuple(specs), tuple(warnings))
+    return PolicySet(tuple(specs), tuple(str(problem) for problem in remarks(policies, now_s)))
+
+
+def remarks(policies: Iterable[Loaded], now_s: float) -> list[Problem]:
+    """What is allowed but probably not meant."""
+    return [loaded.document.problem(path, text) for loaded in policies for path, text in checks.remarks(loaded.policy, now_s)]

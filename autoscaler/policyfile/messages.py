@@ -28,7 +28,7 @@ _FORMS = {
     "apiVersion": "group/version, such as apps/v1",
     "kind": "a kind, such as Deployment",
     "namespace": "the name of a namespace: lower-case letters, digits and -, with a letter or digit at both ends",
-    "endpoint": _TITLE,
+    "endpoint": "a name of lower-case letters, digits, - and _, as the service's settings have it",
 }
 
 

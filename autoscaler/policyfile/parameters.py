@@ -10,7 +10,7 @@ from typing import Any
 from autoscaler.core.spec import PolicyChoice
 from autoscaler.policyfile.durations import PATTERN, format_duration, parse_duration
 from autoscaler.policyfile.problems import did_you_mean, got
-from autoscaler.registry import Kind, Parameter, Registered
+from autoscaler.registry import Kind, Parameter, Registered, find
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,16 @@ def choose(registered: Registered, given: Mapping[str, Any]) -> tuple[PolicyChoi
     params, complaints = registered.params(values)
     faults += [Fault(_subject(text, given), text) for text in complaints]
     return (None if faults else PolicyChoice(registered.name, registered.policy, params)), faults
+
+
+def as_given(choice: PolicyChoice) -> dict[str, Any]:
+    """A policy with all its parameters as a file could give them."""
+    parameters = find(choice.name).parameters
+    return {"type": choice.name, **{item.name: _plain(item, getattr(choice.params, item.field)) for item in parameters}}
+
+
+def _plain(parameter: Parameter, value: float | str) -> float | str:
+    return format_duration(float(value)) if parameter.kind is Kind.DURATION else value
 
 
 def _subject(complaint: str, given: Mapping[str, Any]) -> str:
@@ -118,7 +128,7 @@ def json_schema(registered: Registered) -> dict[str, Any]:
 def _property(parameter: Parameter) -> Iterator[tuple[str, Any]]:
     yield "type", _JSON_TYPES[parameter.kind]
     yield "description", parameter.doc
-    yield "default", format_duration(parameter.default) if parameter.kind is Kind.DURATION else parameter.default
+    yield "default", _plain(parameter, parameter.default)
     if parameter.choices:
         yield "enum", list(parameter.choices)
     if parameter.kind is Kind.DURATION:

@@ -27,13 +27,13 @@ _TRIES = 5
 
 
 class DirectoryPolicySource:
-    """The port PolicySource over a directory (or one file), read whole at any sign of change and only used whole.
+    """The port PolicySource over directories and files, read whole at any sign of change and only used whole.
 
-    The directory is watched rather than its files: in a mounted ConfigMap those are links that are swapped behind one other link.
+    A directory is watched rather than its files: in a mounted ConfigMap those are links that are swapped behind one other link.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self._path = path
+    def __init__(self, paths: Sequence[Path], clock: Clock) -> None:
+        self._paths = paths
         self._clock = clock
         self._files: Sequence[File] | None = None
         self._problems: Sequence[Problem] = ()
@@ -103,32 +103,33 @@ class DirectoryPolicySource:
         return replace(policies, warnings=(*remarks, *policies.warnings))
 
     def _empty(self) -> str:
-        return "" if self._files else f"{self._path}: no policy files (*.yaml, *.yml)"
+        return "" if self._files else f"no policy files (*.yaml, *.yml) in {', '.join(map(str, self._paths))}"
 
     def _read(self) -> tuple[Sequence[File], Sequence[Problem]]:
         """The files of one moment: read again while the directory changes under our hands."""
         stamp = self._stamp()
         for _ in range(_TRIES):
-            found, before, stamp = read([self._path]), stamp, self._stamp()
+            found, before, stamp = read(self._paths), stamp, self._stamp()
             if stamp == before:
                 return found
-        return read([self._path])
+        return read(self._paths)
 
     def _stamp(self) -> list[tuple[str, int, int]]:
         """What changes when a file is replaced or a link is swapped."""
         try:
-            entries = [self._path, *self._path.iterdir()] if self._path.is_dir() else [self._path]
-            return sorted((entry.name, status.st_ino, status.st_mtime_ns) for entry in entries for status in (entry.lstat(), entry.stat()))
+            entries = [entry for path in self._paths for entry in (path, *(path.iterdir() if path.is_dir() else ()))]
+            return sorted((str(entry), status.st_ino, status.st_mtime_ns) for entry in entries for status in (entry.lstat(), entry.stat()))
         except OSError:
             return []
 
     async def _watch(self) -> None:
-        """Wake the loop at every event of the directory."""
-        directory = self._path if self._path.is_dir() else self._path.parent
+        """Wake the loop at every event of a directory."""
+        directories = {path if path.is_dir() else path.parent for path in self._paths}
         # What changed before the watch began is looked for once: by then the watch stands.
         self._wake.set()
         try:
-            async for _ in awatch(directory, watch_filter=None, recursive=False):
+            async for _ in awatch(*directories, watch_filter=None, recursive=False):
                 self._wake.set()
         except (OSError, RuntimeError) as error:
-            self._unwatched = f"{directory}: cannot be watched ({error}); changes are seen within {POLL_S:g} s"
+            where = ", ".join(sorted(map(str, directories)))
+            self._unwatched = f"{where}: cannot be watched ({error}); changes are seen within {POLL_S:g} s"

@@ -131,7 +131,7 @@ class Prometheus(_Part):
 
     query: Query
     """A PromQL expression that gives one value: the load of the whole workload."""
-    endpoint: Title = "default"
+    endpoint: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$")] = "default"
     """Which of the Prometheus endpoints in the service's settings is asked."""
     when_empty: Literal["noData", "zero"] = "noData"
     """What an empty answer means: no data (hold), or a load of zero."""
@@ -253,7 +253,7 @@ class Spec(_Part):
     """The fewest replicas; 0 needs a metric with averageValue, which has a value without pods too."""
     max_replicas: Annotated[Replicas, Field(ge=1)]
     """The most replicas."""
-    interval: Interval = 15.0
+    interval: Annotated[Interval, Field(json_schema_extra={"default": "15s"})] = 15.0
     """How often the workload is looked at."""
     metrics: Annotated[tuple[Metric, ...], BeforeValidator(_some), _AT_LEAST_ONE]
     """The workload's signals."""

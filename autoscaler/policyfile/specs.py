@@ -17,6 +17,11 @@ _WHEN = {"always": When.ALWAYS, "ifHigher": When.IF_HIGHER, "ifLower": When.IF_L
 _MODE = {"active": Mode.ACTIVE, "dryRun": Mode.DRY_RUN, "paused": Mode.PAUSED}
 
 
+def mode_name(mode: Mode) -> str:
+    """A mode as files call it."""
+    return next(name for name, code in _MODE.items() if code == mode)
+
+
 def workload_of(policy: ScalingPolicy) -> Workload:
     """What the policy scales."""
     ref = policy.spec.scale_target_ref

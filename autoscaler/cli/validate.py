@@ -1,0 +1,101 @@
+"""``autoscaler validate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autoscaler.cli import INVALID
+from autoscaler.cli.options import Format, FormatOption, PolicyPathOption
+from autoscaler.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from autoscaler.core.spec import WorkloadSpec
+    from autoscaler.policyfile.problems import Problem
+
+
+def validate(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files, directories of *.yaml and *.yml, or - for stdin.")],
+    output: FormatOption = Format.TABLE,
+    policy_path: PolicyPathOption = None,
+) -> None:
+    """Check policy files, and print what they scale.
+
+    Every mistake of every file is told at once, as file:line:column: field: what, and what would be right. Needs no cluster and no
+    Prometheus. Exits with 3 if anything is wrong.
+    """
+    from autoscaler.clock import SystemClock
+    from autoscaler.errors import ConfigError
+    from autoscaler.policyfile.load import assemble, parse, read, remarks, to_specs
+    from autoscaler.policyfile.problems import PolicyFileError
+    from autoscaler.registry import add_path
+
+    add_path(policy_path or [])
+    now_s = SystemClock().now()
+    files, unread = read(paths)
+    if not files and not unread:
+        raise ConfigError(f"no policy files (*.yaml, *.yml) in {', '.join(map(str, paths))}")
+    try:
+        policies = assemble([parse(file) for file in files], unread)
+    except PolicyFileError as error:
+        _refuse(error.problems, output)
+        raise typer.Exit(INVALID) from error
+    _accept(to_specs(policies, now_s).specs, remarks(policies, now_s), output)
+
+
+def _refuse(problems: Sequence[Problem], output: Format) -> None:
+    if output is Format.JSON:
+        print_json({"valid": False, "errors": [_problem(problem) for problem in problems], "warnings": [], "workloads": []})
+    else:
+        for problem in problems:
+            say(str(problem))
+    mistakes, files = len(problems), len({problem.file for problem in problems})
+    say(f"error: {mistakes} {'mistake' if mistakes == 1 else 'mistakes'} in {files} {'file' if files == 1 else 'files'}")
+
+
+def _accept(specs: Sequence[WorkloadSpec], warnings: Sequence[Problem], output: Format) -> None:
+    if output is Format.JSON:
+        found = {"warnings": [_problem(problem) for problem in warnings], "workloads": [_workload(spec) for spec in specs]}
+        print_json({"valid": True, "errors": [], **found})
+    else:
+        header = ("NAMESPACE", "WORKLOAD", "POLICY", "INTERVAL", "MIN", "MAX", "MODE", "FROM")
+        print_table(header, [_row(spec) for spec in specs])
+        for problem in warnings:
+            say(f"warning: {problem}")
+    say(f"{len(specs)} {'policy is' if len(specs) == 1 else 'policies are'} valid")
+
+
+def _row(spec: WorkloadSpec) -> tuple[object, ...]:
+    data = _workload(spec)
+    workload = f"{data['kind']}/{data['name']}"
+    bounds = (data["minReplicas"], data["maxReplicas"])
+    return (data["namespace"], workload, data["policy"]["type"], data["interval"], *bounds, data["mode"], data["from"])
+
+
+def _workload(spec: WorkloadSpec) -> dict[str, Any]:
+    from autoscaler.policyfile.durations import format_duration
+    from autoscaler.policyfile.parameters import as_given
+    from autoscaler.policyfile.specs import mode_name
+
+    workload = spec.workload
+    return {
+        "namespace": workload.namespace,
+        "apiVersion": workload.api_version,
+        "kind": workload.kind,
+        "name": workload.name,
+        "metrics": [series.name for series in spec.series],
+        "policy": as_given(spec.policy),
+        "interval": format_duration(spec.interval_s),
+        "minReplicas": spec.min_replicas,
+        "maxReplicas": spec.max_replicas,
+        "mode": mode_name(spec.mode),
+        "from": spec.origin,
+    }
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    place = {"file": problem.file, "line": problem.line or None, "column": problem.column or None}
+    return {**place, "field": problem.field or None, "message": problem.text}
