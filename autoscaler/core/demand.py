@@ -20,35 +20,44 @@ from autoscaler.core.observation import SeriesColumns
 from autoscaler.core.spec import Call
 from autoscaler.core.types import FREE, Codes, Floats, Signal, TargetKind
 
+DEMAND_MAX = 1e9
+"""Above so many replicas it is no demand but a wrong unit or a broken exporter; also far inside single precision, which history has."""
+
 
 def judged(series: SeriesColumns) -> SeriesColumns:
     """The series with every load that is no number of use turned into "no data" with its reason: NaN, infinite, negative."""
     signal = np.array(series.signal)
     answered = signal == Signal.OK
     signal[answered & np.isnan(series.load)] = Signal.NAN
-    signal[answered & np.isinf(series.load)] = Signal.INFINITE
     signal[answered & (series.load < 0)] = Signal.NEGATIVE
+    signal[answered & np.isinf(series.load)] = Signal.INFINITE
     load = np.where(signal == Signal.OK, series.load, np.nan)
     return replace(series, load=frozen(load), signal=frozen(signal))
 
 
 def demand_of(call: Call, series: SeriesColumns, current: Floats) -> tuple[Floats, Codes]:
-    """Demand ``[n]`` and the signal codes, where ``value`` targets without a known ready count become ``NOT_READY_YET``.
+    """Demand ``[n]``, NaN in free slots, and the signal codes with what only shows now.
 
-    ``current`` is by workload slot ``[w]``; ``series`` must have been through :func:`judged`.
+    A ``value`` target without a ready replica to relate to becomes ``NOT_READY_YET``, a demand beyond all reason ``INFINITE``, and
+    an ``utilization`` without a request ``NAN``. ``current`` is by workload slot ``[w]``; ``series`` must have been through :func:`judged`.
     """
     signal = np.array(series.signal)
-    ratio = series.load / call.target
-    demand = ratio.copy()
-    utilization = call.target_kind == TargetKind.UTILIZATION
-    if utilization.any():
-        demand = np.where(utilization, ratio / series.request, demand)
-    value = (call.target_kind == TargetKind.VALUE) & (call.owner != FREE)
-    if value.any():
-        from_zero = np.where(call.owner != FREE, current[call.owner], np.nan) == 0
-        demand = np.where(value, np.where(from_zero, np.ceil(ratio), ratio * series.ready), demand)
-        signal[value & (signal == Signal.OK) & np.isnan(demand)] = Signal.NOT_READY_YET
-    unusable = ~np.isfinite(demand)
-    signal[unusable & (signal == Signal.OK)] = Signal.NAN
-    demand[unusable] = np.nan
+    used = call.owner != FREE
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        demand = np.where(used, series.load / call.target, np.nan)
+        utilization = call.target_kind == TargetKind.UTILIZATION
+        if utilization.any():
+            requested = np.where(series.request > 0, demand / series.request, np.nan)
+            demand = np.where(utilization, requested, demand)
+        value = used & (call.target_kind == TargetKind.VALUE)
+        if value.any():
+            from_zero = current[call.owner] == 0
+            related = np.where(series.ready > 0, demand * series.ready, np.nan)
+            demand = np.where(value, np.where(from_zero, np.ceil(demand), related), demand)
+    answered = signal == Signal.OK
+    unknown = answered & np.isnan(demand)
+    signal[unknown] = np.where(value[unknown], Signal.NOT_READY_YET, Signal.NAN)
+    absurd = answered & (demand > DEMAND_MAX)
+    signal[absurd] = Signal.INFINITE
+    demand[absurd] = np.nan
     return demand, frozen(signal)

@@ -73,7 +73,7 @@ SIGNAL_TEXT: dict[Signal, str] = {
     Signal.NOT_ASKED: "not asked yet",
     Signal.EMPTY: "the query returned no series",
     Signal.NAN: "the value is NaN",
-    Signal.INFINITE: "the value is infinite",
+    Signal.INFINITE: "the value is infinite, or beyond any number of replicas",
     Signal.STALE: "the newest answer is too old",
     Signal.WRONG_TYPE: "the answer is not an instant vector",
     Signal.MANY_SERIES: "the query returned several series where one is needed",
@@ -127,6 +127,7 @@ class Reason(IntEnum):
     POLICY_FAULT = 24
     ACTIVATED = 25
     NOT_ACTIVE = 26
+    ABSTAINED = 27
 
 
 REASON_TEXT: dict[Reason, str] = {
@@ -157,6 +158,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.POLICY_FAULT: "the policy failed: hold",
     Reason.ACTIVATED: "above the activation threshold: at least one replica",
     Reason.NOT_ACTIVE: "not above the activation threshold: zero replicas",
+    Reason.ABSTAINED: "the policy proposes nothing: hold",
 }
 
 TARGET_REASON: dict[Target, Reason] = {
