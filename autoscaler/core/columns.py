@@ -25,6 +25,11 @@ def frozen(array: NDArray[A]) -> NDArray[A]:
     return array
 
 
+def readonly(array: NDArray[A]) -> NDArray[A]:
+    """A read-only view: for arrays that somebody else owns and may write to."""
+    return frozen(array.view()) if array.flags.writeable else array
+
+
 def full(shape: int | tuple[int, ...], value: float) -> NDArray[np.float64]:
     """A new writable float64 array of one value."""
     return np.full(shape, value, dtype=np.float64)

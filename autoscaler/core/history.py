@@ -37,18 +37,18 @@ class _Ring:
         self.rows = max(rows, self.rows)
         self.values = np.full((2 * self.rows, max(n, columns)), np.nan, np.float32)
         for back in range(kept):
-            self._row(at - back)[..., :columns] = old[kept - 1 - back]
+            self.row(at - back)[..., :columns] = old[kept - 1 - back]
         serial = np.zeros(self.values.shape[1], np.int64)
         serial[: self.serial.size] = self.serial
         self.serial = serial
 
-    def _row(self, number: int) -> NDArray[np.float32]:
+    def row(self, number: int) -> NDArray[np.float32]:
         """Both copies of a row, as a writable view ``[2, n]``."""
         place = number % self.rows
         return self.values[place :: self.rows]
 
     def write(self, number: int, values: Floats | float) -> None:
-        self._row(number)[...] = values
+        self.row(number)[...] = values
 
     def forget(self, columns: Ints) -> None:
         self.values[:, columns] = np.nan
@@ -92,16 +92,20 @@ class History:
     def backfill(self, call: Call, slots: Ints, first_at_s: float, demand: Singles) -> None:
         """Put recorded demand ``[row, len(slots)]`` into the past, from ``first_at_s`` on; rows that are written already stay.
 
-        Rows after the last recorded tick or older than the ring are left out.
+        ``call`` is as it was when the past was asked for: slots that have another user by now are left out, as are rows after the last
+        recorded tick or older than the ring.
         """
         ring = self._rings.get(call.key)
         if ring is None or self._tick is None:
             return
+        inside = slots < ring.serial.size
+        same = inside & (ring.serial[np.where(inside, slots, 0)] == call.serial[slots])
+        slots, demand = slots[same], demand[:, same]
         first = round(first_at_s / self.interval_s)
         for offset in range(demand.shape[0]):
             number = first + offset
             if self._tick - ring.rows < number <= self._tick:
-                row = ring._row(number)  # noqa: SLF001 - the ring is this module's
+                row = ring.row(number)
                 row[:, slots] = np.where(np.isnan(row[:, slots]), demand[offset], row[:, slots])
 
     def _drop_departed(self, spec: GroupSpec) -> None:
@@ -110,9 +114,12 @@ class History:
 
     def _record(self, call: Call, series: SeriesColumns, observation: Observation, before: int, tick: int) -> SeriesColumns:
         n = call.owner.size
+        if series.load.size != n:
+            message = f"the observation has {series.load.size} series of {call.key}, the spec {n}: it was made for other members"
+            raise ValueError(message)
         rows = max(ROWS_MIN, call.rows)
         ring = self._rings.get(call.key)
-        if ring is None:
+        if ring is None or ring.serial.size > n:  # a call that vanished and came back between two ticks starts small again
             ring = self._rings[call.key] = _Ring(rows, n)
             ring.serial = call.serial
         ring.reshape(rows, n, before)

@@ -109,7 +109,7 @@ def blank(spec: GroupSpec, at_s: float) -> Observation:
 
 def known(spec: GroupSpec, at_s: float, current: Floats, ready: Floats | None = None) -> Observation:
     """An observation of targets that are all there, with ``current`` replicas ``[w]``, all ready unless said otherwise."""
-    count = frozen(np.asarray(current, dtype=np.float64))
-    up = count if ready is None else frozen(np.asarray(ready, dtype=np.float64))
+    count = frozen(np.array(current, dtype=np.float64))
+    up = count if ready is None else frozen(np.array(ready, dtype=np.float64))
     target = np.where(np.isnan(count), Target.UNKNOWN, Target.OK).astype(np.int8)
     return replace(blank(spec, at_s), current=count, ready=up, status_replicas=count, target=frozen(target))

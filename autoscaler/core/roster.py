@@ -6,7 +6,8 @@ number of its own, so whoever keeps columns beside these (history, state) sees a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import ceil, nan
 from typing import Any
@@ -70,10 +71,10 @@ class Roster:
     """The one owner of a group's membership. ``spec`` is the current columns; they are replaced, never changed."""
 
     def __init__(self, interval_s: float, mode_floor: Mode = Mode.ACTIVE) -> None:
-        empty = _workload_columns([])
-        blank = np.zeros(0)
-        schedule = Schedule(np.zeros(0, np.int64), blank, blank, blank, blank)
-        self.spec = GroupSpec(interval_s, WorkloadColumns(serial=np.zeros(0, np.int64), **empty), schedule, (), mode_floor)
+        nobody, nothing = frozen(np.zeros(0, np.int64)), frozen(np.zeros(0))
+        empty = {name: frozen(column) for name, column in _workload_columns([]).items()}
+        schedule = Schedule(nobody, nothing, nothing, nothing, nothing)
+        self.spec = GroupSpec(interval_s, WorkloadColumns(serial=nobody, **empty), schedule, (), mode_floor)
         self._members: dict[Workload, _Member] = {}
         self._slots = _Slots()
         self._pools: dict[str, _Pool] = {}
@@ -102,7 +103,13 @@ class Roster:
 
         A series whose name, query, target and policy stay keeps its history and state; any other starts afresh. Costs a copy of
         the columns and a Python step for each of those that change, not for those that stay.
+
+        Raises ValueError for a leaver that is not here and for two joiners of one name, and what a policy's own declarations raise;
+        then nothing has changed.
         """
+        leave, join = list(leave), list(join)
+        _check_swap(self._members.keys(), leave, join)
+        needs = [(call_key(spec), history_rows(spec)) for spec in join]
         released: dict[str, list[int]] = {}
         taken: dict[str, list[tuple[_Member, SeriesSpec, SeriesSlot]]] = {}
         gone: list[int] = []
@@ -114,10 +121,13 @@ class Roster:
                 released.setdefault(place.call, []).append(place.slot)
                 self._pools[place.call].slots.free.append(place.slot)
         changed: dict[int, _Member] = {}
-        for spec in join:
+        for spec, (key, rows) in zip(join, needs, strict=True):
             member = self._admit(spec)
             changed[member.slot] = member
-            self._place_series(member, spec, released, taken)
+            if spec.series:
+                pool = self._pools.setdefault(key, _Pool(spec.policy.policy, spec.policy.params))
+                pool.rows = max(pool.rows, rows)
+            self._place_series(member, key, released, taken)
         workloads = self._workloads(gone, list(changed.values()))
         schedule = _rescheduled(self.spec.schedule, [*gone, *changed], list(changed.values()))
         calls = self._calls(released, taken)
@@ -152,20 +162,15 @@ class Roster:
     def _place_series(
         self,
         member: _Member,
-        spec: WorkloadSpec,
+        key: str,
         released: dict[str, list[int]],
         taken: dict[str, list[tuple[_Member, SeriesSpec, SeriesSlot]]],
     ) -> None:
-        key = call_key(spec)
-        pool = self._pools.get(key)
-        if pool is None:
-            pool = self._pools[key] = _Pool(spec.policy.policy, spec.policy.params)
-        pool.rows = max(pool.rows, history_rows(spec))
         kept: dict[SeriesSpec, SeriesSlot] = {}
-        for series in spec.series:
+        for series in dict.fromkeys(member.spec.series):
             place = member.series.get(series)
             if place is None or place.call != key:
-                place = SeriesSlot(key, pool.slots.take(), self._next_serial())
+                place = SeriesSlot(key, self._pools[key].slots.take(), self._next_serial())
             kept[series] = place
             taken.setdefault(key, []).append((member, series, place))
         for place in set(member.series.values()) - set(kept.values()):
@@ -182,7 +187,7 @@ class Roster:
         for item in fields(table):
             array = getattr(table, item.name)
             array = _with_rules(array, rules) if item.name.startswith("rule_") else array
-            grown[item.name] = widened(array, self._slots.capacity, 0)
+            grown[item.name] = frozen(widened(array, self._slots.capacity, 0))
         table = WorkloadColumns(**grown)
         if gone:
             table = patched(table, np.array(gone), {"serial": np.zeros(len(gone), np.int64)})
@@ -204,10 +209,22 @@ class Roster:
         return tuple(calls.values())
 
 
+def _check_swap(members: Collection[Workload], leave: list[Workload], join: list[WorkloadSpec]) -> None:
+    strangers = [str(workload) for workload in leave if workload not in members]
+    if strangers:
+        message = f"cannot leave, as they are not here: {', '.join(strangers)}"
+        raise ValueError(message)
+    names = Counter(leave) | Counter(spec.workload for spec in join)
+    twice = [str(workload) for workload, count in names.items() if count > 1]
+    if twice:
+        message = f"named twice: {', '.join(twice)}"
+        raise ValueError(message)
+
+
 def call_key(spec: WorkloadSpec) -> str:
     """What the series of one call have in common: the policy, and the values of its text and bool parameters."""
     parameters = {item.name: getattr(spec.policy.params, item.name) for item in fields(spec.policy.params)}
-    split = [f"{name}={value}" for name, value in sorted(parameters.items()) if isinstance(value, (str, bool))]
+    split = [f"{name}={value!r}" for name, value in sorted(parameters.items()) if isinstance(value, (str, bool))]
     return "/".join([spec.policy.name, *split])
 
 
@@ -218,9 +235,8 @@ def history_rows(spec: WorkloadSpec) -> int:
 
 def _empty_call(key: str, pool: _Pool) -> Call:
     numbers = {item.name: np.zeros(0) for item in fields(pool.example) if not isinstance(getattr(pool.example, item.name), (str, bool))}
-    none = np.zeros(0, np.int64)
-    params = replace(pool.example, **numbers)
-    return Call(key, pool.policy, params, pool.rows, none, none, np.zeros(0), np.zeros(0, np.int8), np.zeros(0))
+    none, nothing = np.zeros(0, np.int64), np.zeros(0)
+    return Call(key, pool.policy, replace(pool.example, **numbers), pool.rows, none, none, nothing, np.zeros(0, np.int8), nothing)
 
 
 def _updated(call: Call, pool: _Pool, released: list[int], taken: list[tuple[_Member, SeriesSpec, SeriesSlot]]) -> Call:
@@ -249,9 +265,9 @@ def _updated(call: Call, pool: _Pool, released: list[int], taken: list[tuple[_Me
         rows=pool.rows,
         owner=frozen(owner),
         serial=frozen(serial),
-        target=widened(call.target, capacity, 1.0),
-        target_kind=widened(call.target_kind, capacity, 0),
-        activation=widened(call.activation, capacity, 0.0),
+        target=frozen(widened(call.target, capacity, 1.0)),
+        target_kind=frozen(widened(call.target_kind, capacity, 0)),
+        activation=frozen(widened(call.activation, capacity, 0.0)),
     )
     return patched(call, slots, columns) if taken else call
 
