@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from autoscaler.core.columns import array_fields, frozen, full, taken, widened
+from autoscaler.core.columns import array_fields, frozen, full, readonly, taken, widened
 from autoscaler.core.guards import GUARDS, Context, Draft
-from autoscaler.core.memory import GuardState, aligned, forgotten, no_memory, pushed, with_events
+from autoscaler.core.memory import GuardState, aligned, forgotten, no_memory, pushed, with_events, without_events
 from autoscaler.core.observation import Observation, SeriesColumns
-from autoscaler.core.policy import Combined, Proposal, View, combine, propose, traits_of
+from autoscaler.core.policy import Combined, Proposal, Proposed, View, abstention, combine, initial, propose, traits_of, walled
 from autoscaler.core.policy import State as PolicyValue
 from autoscaler.core.spec import Call, GroupSpec
-from autoscaler.core.types import FREE, Bools, Codes, Floats, Ints, Mode, Target
+from autoscaler.core.types import FREE, Bools, Codes, Floats, Ints, Mode, Signal, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +75,16 @@ def decide(state: State, observation: Observation, spec: GroupSpec) -> tuple[Sta
     """
     guards = aligned(state.guards, spec.workloads.serial)
     mode = _effective_mode(spec, observation.at_s)
-    guards, current = _entered(guards, observation, spec, mode)
+    target = _target(observation, spec)
+    guards, current = _entered(guards, observation, spec, mode, target == Target.OK)
     low, high, low_set, high_set = _bounds(spec, observation.at_s)
 
-    policies: dict[str, PolicyState] = {}
-    proposals, faults = [], []
-    for call, series in zip(spec.calls, observation.series, strict=True):
-        before = _policy_state(call, state.policies.get(call.key))
-        view = _view(call, series, observation, spec, _Shared(current, low, high))
-        value, proposal, fault = propose(call.policy, view, call.params, before.value)
-        policies[call.key] = PolicyState(call.serial, value)
-        proposals.append(proposal)
-        faults.append(fault)
-    combined = combine([call.owner for call in spec.calls], proposals, spec.slots)
+    policies, answers = _asked(state.policies, observation, spec, _Shared(current, low, high))
+    proposals = tuple(answer.proposal for answer in answers)
+    missing = [series.signal != Signal.OK for series in observation.series]
+    combined = combine([call.owner for call in spec.calls], proposals, spec.slots, missing, [answer.faulty for answer in answers])
 
-    context = Context(observation.at_s, spec, observation, combined, current, low, high, low_set, high_set, mode)
+    context = Context(observation.at_s, spec, observation, combined, current, low, high, low_set, high_set, mode, target)
     nobody = np.zeros(spec.slots, np.bool_)
     draft = Draft(combined.replicas, nobody, nobody, guards)
     stages = []
@@ -98,19 +93,20 @@ def decide(state: State, observation: Observation, spec: GroupSpec) -> tuple[Sta
         stages.append(Stage(name, frozen(draft.replicas), frozen(reason)))
     replicas = draft.replicas
     apply = (mode == Mode.ACTIVE) & ~draft.off & np.isfinite(replicas) & (replicas != observation.current)
-    guards = _left(draft.state, spec, observation.at_s, np.where(mode == Mode.DRY_RUN, replicas, np.nan), current)
+    would_be = np.where((mode == Mode.DRY_RUN) & ~draft.off, replicas, np.nan)
+    guards = _left(draft.state, spec, observation.at_s, would_be, current)
     decision = Decision(
         observation.at_s,
         observation.current,
         frozen(current),
         combined,
-        tuple(proposals),
-        tuple(faults),
+        proposals,
+        tuple(answer.fault for answer in answers),
         tuple(stages),
         frozen(replicas),
         frozen(apply),
     )
-    return State(guards, MappingProxyType(policies)), decision
+    return State(guards, policies), decision
 
 
 def _effective_mode(spec: GroupSpec, at_s: float) -> Codes:
@@ -120,31 +116,59 @@ def _effective_mode(spec: GroupSpec, at_s: float) -> Codes:
     return np.maximum(own, spec.mode_floor).astype(np.int8)
 
 
-def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode: Codes) -> tuple[GuardState, Floats]:
+def _target(observation: Observation, spec: GroupSpec) -> Codes:
+    """What is known of each target: nothing where the slot is free, nor where no count came with it."""
+    unknown = np.isnan(observation.current) | (spec.workloads.serial == 0)
+    return np.where((observation.target == Target.OK) & unknown, Target.UNKNOWN, observation.target).astype(np.int8)
+
+
+def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode: Codes, here: Bools) -> tuple[GuardState, Floats]:
     """Take in what happened since the last tick: our confirmed writes, new workloads, changes of mode. Returns the current count.
 
     Who is seen for the first time, or leaves a dry run, gets its count as the first recommendation of both windows, as in the HPA:
-    so nothing is scaled down until a window has filled.
+    so nothing is scaled down until a window has filled. What a dry run would have written is forgotten with it.
     """
-    here = observation.target == Target.OK
-    dry = here & (mode == Mode.DRY_RUN)
-    left_dry_run = here & (mode != Mode.DRY_RUN) & ~np.isnan(guards.shadow)
-    shadow = np.where(dry & np.isnan(guards.shadow), observation.current, guards.shadow)
-    shadow = np.where(left_dry_run, np.nan, shadow)
-    current = np.where(np.isnan(shadow), observation.current, shadow)
+    observed = observation.current
+    written = with_events(
+        guards,
+        observation.written_at_s,
+        observation.written_to - observation.written_from,
+        observation.at_s - _longest_period(spec),
+    )
+    zero_ours, zero_seen = _zero(guards, observation, here)
 
-    written = observation.written_to - observation.written_from
-    guards = with_events(guards, observation.written_at_s, written, observation.at_s - _longest_period(spec))
-    zero_ours = (guards.zero_ours | (observation.written_to == 0)) & ~(here & (current > 0))
+    in_shadow = ~np.isnan(guards.shadow)
+    # A zero that somebody set pauses a dry run too, so a shadow of zero is always one of our own making.
+    enters = here & (mode == Mode.DRY_RUN) & ~in_shadow & ((observed > 0) | zero_ours)
+    leaves = here & (mode != Mode.DRY_RUN) & in_shadow
+    shadow = np.where(enters, observed, np.where(leaves, np.nan, guards.shadow))
+    current = np.where((mode == Mode.DRY_RUN) & ~np.isnan(shadow), shadow, observed)
+    guards = without_events(written, leaves)
 
-    seed = here & (~guards.seeded | left_dry_run)
+    seed = here & (~guards.seeded | leaves)
     high, low = guards.high, guards.low
     if seed.any():
         since = observation.at_s - spec.workloads.window_s
         high = pushed(forgotten(high, seed), current, observation.at_s, since[1], seed)
         low = pushed(forgotten(low, seed), -current, observation.at_s, since[0], seed)
-    guards = replace(guards, seeded=frozen(guards.seeded | seed), shadow=frozen(shadow), zero_ours=frozen(zero_ours), high=high, low=low)
-    return guards, current
+    return replace(
+        guards,
+        seeded=frozen(guards.seeded | seed),
+        shadow=frozen(shadow),
+        zero_ours=frozen(zero_ours),
+        zero_seen=frozen(zero_seen),
+        high=high,
+        low=low,
+    ), current
+
+
+def _zero(guards: GuardState, observation: Observation, here: Bools) -> tuple[Bools, Bools]:
+    """Whose zero it is, if it is one: ours from our write on until, after it was seen, another count is (a view may lag behind)."""
+    ours_now = observation.written_to == 0
+    raised = (guards.zero_seen & here & (observation.current > 0)) | (observation.written_to > 0)
+    zero_ours = (guards.zero_ours & ~raised) | ours_now
+    zero_seen = zero_ours & ((guards.zero_seen & ~ours_now) | (here & (observation.current == 0)))
+    return zero_ours, zero_seen
 
 
 def _left(guards: GuardState, spec: GroupSpec, at_s: float, would_be: Floats, current: Floats) -> GuardState:
@@ -152,13 +176,8 @@ def _left(guards: GuardState, spec: GroupSpec, at_s: float, would_be: Floats, cu
     follows = ~np.isnan(would_be)
     if not follows.any():
         return guards
-    change = np.where(follows, would_be - current, np.nan)
-    guards = with_events(guards, full(would_be.size, at_s), change, at_s - _longest_period(spec))
-    return replace(
-        guards,
-        shadow=frozen(np.where(follows, would_be, guards.shadow)),
-        zero_ours=frozen(guards.zero_ours | (would_be == 0) & (change < 0)),
-    )
+    guards = with_events(guards, full(would_be.size, at_s), would_be - current, at_s - _longest_period(spec))
+    return replace(guards, shadow=frozen(np.where(follows, would_be, guards.shadow)))
 
 
 def _longest_period(spec: GroupSpec) -> float:
@@ -186,23 +205,6 @@ def _bounds(spec: GroupSpec, at_s: float) -> tuple[Floats, Floats, Bools, Bools]
     return frozen(low), frozen(high), low_set, high_set
 
 
-def _policy_state(call: Call, before: PolicyState | None) -> PolicyState:
-    """The call's state with one column per series slot: who is new starts blank, who stayed keeps everything."""
-    if before is not None and before.serial is call.serial:
-        return before
-    if before is None:
-        return PolicyState(call.serial, call.policy.init(call.params, call.serial.size))
-    old = widened(before.serial, call.serial.size, 0)
-    new = np.flatnonzero(old != call.serial)
-    blank = array_fields(call.policy.init(taken(call.params, new), new.size))
-    columns = {}
-    for name, array in array_fields(before.value).items():
-        wide = widened(array, call.serial.size, 0).copy()
-        wide[..., new] = blank[name]
-        columns[name] = frozen(wide)
-    return PolicyState(call.serial, replace(before.value, **columns))
-
-
 @dataclass(frozen=True, slots=True)
 class _Shared:
     """Columns ``[w]`` that every view is cut from and that are no observation."""
@@ -210,6 +212,45 @@ class _Shared:
     current: Floats
     min: Floats
     max: Floats
+
+
+def _asked(
+    before: Mapping[str, PolicyState], observation: Observation, spec: GroupSpec, shared: _Shared
+) -> tuple[dict[str, PolicyState], list[Proposed]]:
+    """Ask every policy, each behind its wall. Series without data at this tick have no proposal, whatever the policy made of the past."""
+    policies: dict[str, PolicyState] = {}
+    answers = []
+    for call, series in zip(spec.calls, observation.series, strict=True):
+        view = _view(call, series, observation, spec, shared)
+        old = before.get(call.key)
+        kept, fault = walled(call.policy, partial(_policy_state, call, old))
+        if kept is None:
+            if old is not None:
+                policies[call.key] = old
+            answers.append(Proposed(None, abstention(call.owner.size), fault, call.owner != FREE))
+            continue
+        answer = propose(call.policy, view, call.params, kept.value)
+        policies[call.key] = PolicyState(call.serial, answer.state)
+        replicas = np.where(series.signal == Signal.OK, answer.proposal.replicas, np.nan)
+        answers.append(answer._replace(proposal=replace(answer.proposal, replicas=frozen(replicas))))
+    return policies, answers
+
+
+def _policy_state(call: Call, before: PolicyState | None) -> PolicyState:
+    """The call's state with one column per series slot: who is new starts blank, who stayed keeps everything."""
+    n = call.serial.size
+    if before is not None and before.serial is call.serial:
+        return before
+    if before is None or before.serial.size > n:  # a call that vanished and came back between two ticks starts small again
+        return PolicyState(call.serial, initial(call.policy, call.params, n))
+    new = np.flatnonzero(widened(before.serial, n, 0) != call.serial)
+    blank = array_fields(initial(call.policy, taken(call.params, new), new.size))
+    columns = {}
+    for name, array in array_fields(before.value).items():
+        wide = widened(array, n, 0).copy()
+        wide[..., new] = blank[name]
+        columns[name] = frozen(wide)
+    return PolicyState(call.serial, replace(before.value, **columns))
 
 
 def _view(call: Call, series: SeriesColumns, observation: Observation, spec: GroupSpec, shared: _Shared) -> View:
@@ -242,8 +283,8 @@ def _view(call: Call, series: SeriesColumns, observation: Observation, spec: Gro
         interval_s=spec.interval_s,
         workload=call.owner,
         demand=series.demand,
-        saturated=series.saturated,
-        age_s=series.age_s,
+        saturated=readonly(series.saturated),
+        age_s=readonly(series.age_s),
         current=spread(shared.current),
         ready=spread(observation.ready),
         startup_s=spread(startup),

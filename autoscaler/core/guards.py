@@ -18,17 +18,23 @@ from autoscaler.core.memory import GuardState, highest, pushed
 from autoscaler.core.observation import Observation
 from autoscaler.core.policy import Combined
 from autoscaler.core.spec import GroupSpec, When
-from autoscaler.core.types import FREE, TARGET_REASON, Bools, Codes, Floats, Mode, Reason, Target
+from autoscaler.core.types import FREE, TARGET_REASON, Bools, Codes, Floats, Mode, Reason, Signal, Target
 
 COVERAGE_MIN = 0.9
 """Below this share of reporting pods nothing is scaled down: half the targets lost must not read as half the load."""
+
+_WHOLE = 1e-9
+"""So much above a whole number of replicas is the rounding of a division."""
 
 _TARGET_REASONS = np.array([TARGET_REASON[target] for target in Target], np.int8)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every guard may look at ``[w]``: ``current`` (the shadow count in a dry run), bounds as the schedule has them, mode."""
+    """What every guard may look at ``[w]``.
+
+    ``current`` (the shadow count in a dry run), bounds as the schedule has them, mode, and what is known of the target.
+    """
 
     at_s: float
     spec: GroupSpec
@@ -40,6 +46,7 @@ class Context:
     scheduled_min: Bools
     scheduled_max: Bools
     mode: Codes
+    target: Codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,55 +66,67 @@ def no_data(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     """Hold what cannot or must not be decided; after ``fallback.after`` ticks without data, the fallback count.
 
     A workload that is ``off`` (target not known, or a zero that somebody else set) keeps its count whatever the bounds say.
-    Without any proposal it is ``held``; where some series failed, or part of the pods do not report, it is not scaled down.
+    Without any proposal it is ``held``; where some series failed, or part of the pods do not report, it is not scaled down. A policy
+    that abstains although it has data is no failure, so it calls for no fallback.
     """
     spec, current, wanted = context.spec.workloads, context.current, draft.replicas
-    reason = _TARGET_REASONS[context.observation.target]
+    reason = _TARGET_REASONS[context.target]
     off = reason != Reason.NONE
-    by_hand = ~off & (current == 0) & ~draft.state.zero_ours
+    by_hand = ~off & (current == 0) & ~draft.state.zero_ours & np.isnan(draft.state.shadow)
     reason[by_hand] = Reason.PAUSED_AT_ZERO
     off |= by_hand
 
     silent = ~off & np.isnan(wanted)
-    failures = np.where(off, draft.state.failures, np.where(silent, draft.state.failures + 1, 0.0))
-    unsure = (context.combined.failed > 0) | (context.observation.coverage < COVERAGE_MIN)
-    partial = ~off & ~silent & unsure & (wanted < current)
-    fallback = silent & (failures >= spec.fallback_after)
+    faulted, missing = context.combined.faulted > 0, context.combined.missing > 0
+    failing = silent & (faulted | missing | (context.combined.asked == 0))
+    failures = np.where(off, draft.state.failures, np.where(failing, draft.state.failures + 1, 0.0))
+    partial = ~off & ~silent & _unsure(context) & (wanted < current)
+    fallback = failing & (failures >= spec.fallback_after)
     fallback &= np.select(
         [spec.fallback_when == When.IF_HIGHER, spec.fallback_when == When.IF_LOWER],
         [spec.fallback_replicas > current, spec.fallback_replicas < current],
         default=True,
     )
     held = (silent & ~fallback) | partial
-    reason[silent], reason[partial], reason[fallback] = Reason.NO_DATA, Reason.PARTIAL_DATA, Reason.FALLBACK
+    reason[silent], reason[failing], reason[silent & faulted] = Reason.ABSTAINED, Reason.NO_DATA, Reason.POLICY_FAULT
+    reason[partial], reason[fallback] = Reason.PARTIAL_DATA, Reason.FALLBACK
     replicas = np.where(fallback, spec.fallback_replicas, np.where(held | off, current, wanted))
     state = replace(draft.state, failures=frozen(failures))
     return Draft(replicas, held, off, state), reason
 
 
+def _unsure(context: Context) -> Bools:
+    """Where the proposal rests on a part of what was asked."""
+    unsure: Bools = (context.combined.failed > 0) | (context.observation.coverage < COVERAGE_MIN)
+    return unsure
+
+
 def activation(draft: Draft, context: Context) -> tuple[Draft, Codes]:
-    """Where zero is allowed: at least one replica while some load is above its activation threshold, none while all are below."""
+    """Where zero is allowed: at least one replica while some load is above its activation threshold, none while all are below.
+
+    A fallback count stays what it is; and what is not fully known puts nobody to sleep, though it lets sleep who does.
+    """
     reason = np.zeros(draft.replicas.size, np.int8)
-    may_be_zero = ~draft.off & ~draft.held & (context.min == 0) & (context.combined.failed == 0)
+    may_be_zero = ~draft.off & ~draft.held & (context.min == 0) & ~np.isnan(context.combined.replicas)
     if not may_be_zero.any():
         return draft, reason
     active = np.zeros(draft.replicas.size, np.bool_)
     for call, series in zip(context.spec.calls, context.observation.series, strict=True):
-        awake = (call.owner != FREE) & (series.load > call.activation)
+        awake = (call.owner != FREE) & (series.signal == Signal.OK) & (series.load > call.activation)
         active[call.owner[awake]] = True
-    woken = may_be_zero & active & (draft.replicas < 1)
-    asleep = may_be_zero & ~active & (draft.replicas > 0)
+    woken = may_be_zero & active & (draft.replicas <= _WHOLE)
+    asleep = may_be_zero & ~active & (draft.replicas > 0) & (~_unsure(context) | (context.current == 0))
     reason[woken], reason[asleep] = Reason.ACTIVATED, Reason.NOT_ACTIVE
     return replace(draft, replicas=np.where(woken, 1.0, np.where(asleep, 0.0, draft.replicas))), reason
 
 
 def tolerance(draft: Draft, context: Context) -> tuple[Draft, Codes]:
-    """Stay if 1 - down <= proposal / current <= 1 + up; then whole replicas, ceil(x - 1e-9)."""
+    """Stay if 1 - down <= proposal / current <= 1 + up; else whole replicas, ceil(x - 1e-9)."""
     up, down = context.spec.workloads.tolerance
     current, wanted = context.current, draft.replicas
     ratio = np.divide(wanted, current, out=full(wanted.size, np.inf), where=current > 0)
     within = ~draft.off & (ratio >= 1 - down) & (ratio <= 1 + up)
-    replicas = np.where(within, current, np.ceil(wanted - 1e-9))
+    replicas = np.where(within, current, np.ceil(wanted - _WHOLE) + 0.0)  # + 0.0: the ceiling of -1e-9 is -0
     reason = np.where(within & (wanted != current), Reason.WITHIN_TOLERANCE, Reason.NONE).astype(np.int8)
     return replace(draft, replicas=replicas), reason
 
@@ -144,14 +163,16 @@ def rate(draft: Draft, context: Context) -> tuple[Draft, Codes]:
 
     start = current - added + removed in the period; up: start + pods or ceil(start x (1 + p)); down: start - pods or
     floor(start x (1 - p)); a limit never forces a move the other way. Without `behavior`: up to max(2 x current, 4).
+    From zero one replica is always allowed, as no per cent of nothing is any.
     """
     spec, current, wanted = context.spec.workloads, context.current, draft.replicas
+    disabled = ~spec.classic & (spec.select == Select.DISABLED)
     ceiling = np.where(spec.classic, np.maximum(2 * current, 4), np.maximum(_limit(draft, context, 0), current))
+    ceiling = np.where((current == 0) & ~disabled[0], np.maximum(ceiling, 1), ceiling)
     floor = np.where(spec.classic, -np.inf, np.minimum(_limit(draft, context, 1), current))
     free = ~draft.off & ~draft.held
     capped, raised = free & (wanted > ceiling), free & (wanted < floor)
     replicas = np.where(capped, ceiling, np.where(raised, floor, wanted))
-    disabled = ~spec.classic & (spec.select == Select.DISABLED)
     reason = np.zeros(wanted.size, np.int8)
     reason[capped], reason[raised] = Reason.RATE_LIMITED_UP, Reason.RATE_LIMITED_DOWN
     reason[(capped & disabled[0]) | (raised & disabled[1])] = Reason.DIRECTION_DISABLED

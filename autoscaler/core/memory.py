@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from autoscaler.core.columns import frozen, full, widened
+from autoscaler.core.columns import A, frozen, full, widened
 from autoscaler.core.types import Bools, Floats, Ints
 
 
@@ -84,9 +85,9 @@ class GuardState:
     """By workload slot ``[w]``, or ``[k, w]`` for the runs and events.
 
     ``serial``: whose memory this is; ``seeded``: its first count was taken into the windows; ``shadow``: the count that our own
-    decisions would have made in a dry run (NaN: not in one); ``failures``: ticks in a row without data; ``zero_ours``: the zero that
-    we see is one that we wrote; ``high``, ``low``: recommendations for the scale-down and (negated) scale-up windows;
-    ``event_at_s, event_change``: our scale events.
+    decisions would have made in a dry run (NaN: not in one); ``failures``: ticks in a row without data; ``zero_ours``: our last write
+    was to zero and nobody has set another count since; ``zero_seen``: and that zero was seen; ``high``, ``low``: recommendations for
+    the scale-down and (negated) scale-up windows; ``event_at_s, event_change``: our scale events.
     """
 
     serial: Ints
@@ -94,6 +95,7 @@ class GuardState:
     shadow: Floats
     failures: Floats
     zero_ours: Bools
+    zero_seen: Bools
     high: Runs
     low: Runs
     event_at_s: Floats
@@ -102,9 +104,9 @@ class GuardState:
 
 def no_memory() -> GuardState:
     """The state of a group without workloads."""
-    nothing, nobody = full(0, np.nan), np.zeros(0, np.bool_)
-    events = full((1, 0), np.nan)
-    return GuardState(np.zeros(0, np.int64), nobody, nothing, full(0, 0.0), nobody, no_runs(0), no_runs(0), events, events)
+    nothing, nobody = frozen(full(0, np.nan)), frozen(np.zeros(0, np.bool_))
+    events, serial = frozen(full((1, 0), np.nan)), frozen(np.zeros(0, np.int64))
+    return GuardState(serial, nobody, nothing, nothing, nobody, nobody, no_runs(0), no_runs(0), events, events)
 
 
 def aligned(state: GuardState, serial: Ints) -> GuardState:
@@ -119,6 +121,7 @@ def aligned(state: GuardState, serial: Ints) -> GuardState:
         shadow=_blanked(state.shadow, new, np.nan),
         failures=_blanked(state.failures, new, 0.0),
         zero_ours=_blanked(state.zero_ours, new, fill=False),
+        zero_seen=_blanked(state.zero_seen, new, fill=False),
         high=forgotten(state.high, new),
         low=forgotten(state.low, new),
         event_at_s=_blanked(state.event_at_s, new, np.nan),
@@ -131,7 +134,16 @@ def forgotten(runs: Runs, where: Bools) -> Runs:
     return Runs(_blanked(runs.value, where, np.nan), _blanked(runs.at_s, where, np.nan))
 
 
-def _blanked(array: np.ndarray, where: Bools, fill: float) -> np.ndarray:
+def without_events(state: GuardState, where: Bools) -> GuardState:
+    """The state with no scale events where ``where``."""
+    return replace(
+        state,
+        event_at_s=_blanked(state.event_at_s, where, np.nan),
+        event_change=_blanked(state.event_change, where, np.nan),
+    )
+
+
+def _blanked(array: NDArray[A], where: Bools, fill: float) -> NDArray[A]:
     wide = widened(array, where.size, fill)
     if not where.any():
         return wide

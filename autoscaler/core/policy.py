@@ -18,15 +18,17 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
 from autoscaler.core.behavior import HPA_BEHAVIOR, BehaviorDefaults
-from autoscaler.core.columns import array_fields, full
+from autoscaler.core.columns import array_fields, frozen, full
 from autoscaler.core.types import FREE, Bools, Codes, Floats, Ints, Singles
+
+T = TypeVar("T")
 
 Parameters: TypeAlias = Any
 """A policy's parameters: an instance of its ``Params``; with numbers in columns where a policy is called, scalar in a spec."""
@@ -170,63 +172,144 @@ def history_s(policy: Policy, params: Parameters) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """One count per workload: the largest proposal; ``failed``: series that proposed nothing; ``leader``: series that won."""
+    """One count per workload ``[w]``: the largest proposal, NaN where there is none, and the largest expectation.
+
+    Of its series ``asked``, so many ``failed`` (proposed nothing), were ``missing`` (had no data at this tick) and ``faulted`` (their
+    policy did).
+    """
 
     replicas: Floats
     expected: Floats
-    failed: Ints
     asked: Ints
+    failed: Ints
+    missing: Ints
+    faulted: Ints
 
 
-def propose(policy: Policy, view: View, params: Parameters, state: State) -> tuple[State, Proposal, str]:
-    """Call a policy behind a wall: what it raises or returns wrong becomes an abstention and a sentence, never an exception."""
-    n = view.workload.size
+class Proposed(NamedTuple):
+    """What came of one call: ``fault`` says what was wrong (empty: nothing), ``faulty[n]`` for which series."""
+
+    state: State
+    proposal: Proposal
+    fault: str
+    faulty: Bools
+
+
+def walled(policy: Policy, action: Callable[[], T]) -> tuple[T | None, str]:
+    """Let a policy act behind a wall: what it raises becomes a sentence, never an exception."""
     try:
-        new_state, proposal = policy(view, params, state)
-        fault = _fault(new_state, state, proposal, n)
-    except Exception as error:  # noqa: BLE001 - the wall: a user's policy may raise anything
-        fault, new_state, proposal = f"{type(error).__name__}: {error}", state, Proposal(full(n, np.nan))
-    if fault:
-        return state, Proposal(full(n, np.nan)), f"policy {type(policy).__name__}: {fault}"
-    replicas = np.asarray(proposal.replicas, dtype=np.float64)
-    nonsense = (replicas < 0) | np.isinf(replicas)
+        return action(), ""
+    except Exception as error:  # noqa: BLE001 - a user's policy may raise anything
+        return None, f"policy {type(policy).__name__}: {type(error).__name__}: {error}"
+
+
+def abstention(n: int) -> Proposal:
+    """No proposal for any of ``n`` series."""
+    return Proposal(frozen(full(n, np.nan)))
+
+
+def initial(policy: Policy, params: Parameters, n: int) -> State:
+    """The policy's blank state of ``n`` series, read-only. Raises what ``init`` raises, and TypeError or ValueError if it is no state."""
+    state = policy.init(params, n)
+    wrong = [f"{name} has shape {array.shape}" for name, array in array_fields(state).items() if array.shape[-1:] != (n,)]
+    if wrong:
+        message = f"init returned a state whose {wrong[0]}, expected the series, here {n}, on the last axis"
+        raise ValueError(message)
+    return _kept(state)
+
+
+def propose(policy: Policy, view: View, params: Parameters, state: State) -> Proposed:
+    """Call a policy behind a wall: what it raises, or returns wrong, is an abstention and a fault, and its state stays as it was."""
+    used = view.workload != FREE
+    answer, fault = walled(policy, lambda: _answer(policy, view, params, state))
+    if answer is None:
+        return Proposed(state, abstention(used.size), fault, used)
+    new_state, proposal = answer
+    nonsense = (proposal.replicas < 0) | np.isinf(proposal.replicas)
+    faulty = nonsense & used
     if nonsense.any():
-        replicas = np.where(nonsense, np.nan, replicas)
-        fault = f"policy {type(policy).__name__}: {int(nonsense.sum())} of {n} proposals are negative or infinite"
-    return new_state, Proposal(replicas, proposal.expected, proposal.notes), fault
+        proposal = replace(proposal, replicas=frozen(np.where(nonsense, np.nan, proposal.replicas)))
+    if faulty.any():
+        fault = f"policy {type(policy).__name__}: {int(faulty.sum())} of {int(used.sum())} proposals are negative or infinite"
+    return Proposed(new_state, proposal, fault, faulty)
 
 
-def _fault(new_state: State, state: State, proposal: object, n: int) -> str:
-    """What is wrong with a policy's answer for ``n`` series, or an empty text."""
-    if not isinstance(proposal, Proposal):
-        return f"returned {type(proposal).__name__} where autoscaler.core.policy.Proposal is needed"
-    columns = {"replicas": proposal.replicas, **({} if proposal.expected is None else {"expected": proposal.expected}), **proposal.notes}
-    for name, column in columns.items():
-        array = np.asarray(column)
-        if array.shape != (n,):
-            return f"{name} has shape {array.shape}, expected ({n},), one value for each series"
-        if array.dtype.kind not in "fiub":
-            return f"{name} has dtype {array.dtype}, expected numbers"
-    if type(new_state) is not type(state):
-        return f"returned a state of type {type(new_state).__name__}, expected {type(state).__name__}"
-    before, after = array_fields(state), array_fields(new_state)
-    wrong = [name for name in before if name not in after or after[name].shape != before[name].shape]
-    return f"state.{wrong[0]} changed its shape" if wrong else ""
+def _answer(policy: Policy, view: View, params: Parameters, state: State) -> tuple[State, Proposal]:
+    """What the policy returned, checked, as read-only numbers. Raises TypeError or ValueError."""
+    with np.errstate(all="ignore"):  # what is not known is NaN, and arithmetic with it is no news
+        answer: object = policy(view, params, state)
+    if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], Proposal):  # noqa: PLR2004 - a pair
+        message = f"returned {_shape_of(answer)}, expected (state, autoscaler.core.policy.Proposal)"
+        raise TypeError(message)
+    new_state, proposal = answer
+    n = view.workload.size
+    replicas = _column("replicas", proposal.replicas, n)
+    expected = None if proposal.expected is None else _column("expected", proposal.expected, n)
+    notes = {name: _column(f"notes[{name!r}]", column, n) for name, column in proposal.notes.items()}
+    _check_state(state, new_state)
+    borrowed = {name: array.copy() for name, array in array_fields(new_state).items() if np.may_share_memory(array, view.demand)}
+    # History writes over its rows in time: a state must not change with them.
+    return _kept(replace(new_state, **borrowed) if borrowed else new_state), Proposal(replicas, expected, notes)
 
 
-def combine(owners: Sequence[Ints], proposals: Sequence[Proposal], slots: int) -> Combined:
-    """Reduce series to workloads: the largest proposal wins, and the count of series that abstained is kept.
+def _shape_of(answer: object) -> str:
+    if isinstance(answer, tuple):
+        return f"({', '.join(type(item).__name__ for item in answer)})"
+    return type(answer).__name__
 
-    ``owners[c][n]`` is the workload slot of each series of call ``c``; the result has ``slots`` columns, NaN where nobody proposed.
+
+def _column(name: str, values: object, n: int) -> Floats:
+    """One value for each series, as a read-only array of its own."""
+    array = np.asarray(values)
+    if array.shape != (n,):
+        message = f"{name} has shape {array.shape}, expected ({n},), one value for each series"
+        raise ValueError(message)
+    if array.dtype.kind not in "fiub":
+        message = f"{name} has dtype {array.dtype}, expected numbers"
+        raise TypeError(message)
+    return frozen(array.astype(np.float64))
+
+
+def _check_state(before: State, after: State) -> None:
+    if type(after) is not type(before):
+        message = f"returned a state of type {type(after).__name__}, expected {type(before).__name__}"
+        raise TypeError(message)
+    old, new = array_fields(before), array_fields(after)
+    for name in old.keys() | new.keys():
+        if name not in old or name not in new or new[name].shape != old[name].shape or new[name].dtype != old[name].dtype:
+            message = f"state.{name} was {_described(old.get(name))} and became {_described(new.get(name))}"
+            raise ValueError(message)
+
+
+def _described(array: np.ndarray | None) -> str:
+    return "no array" if array is None else f"{array.dtype}{list(array.shape)}"
+
+
+def _kept(state: State) -> State:
+    """The state, read-only from now on: the same state must give the same decision again."""
+    for array in array_fields(state).values():
+        frozen(array)
+    return state
+
+
+def combine(
+    owners: Sequence[Ints], proposals: Sequence[Proposal], slots: int, missing: Sequence[Bools], faulty: Sequence[Bools]
+) -> Combined:
+    """Reduce series to workloads: the largest proposal wins, one that failed never lowers.
+
+    ``owners[c][n]`` is the workload slot of each series of call ``c``, ``missing`` and ``faulty[c][n]`` what is known of it; the result
+    has ``slots`` columns.
     """
     replicas, expected = full(slots, np.nan), full(slots, np.nan)
-    failed, asked = np.zeros(slots, np.int64), np.zeros(slots, np.int64)
-    for owner, proposal in zip(owners, proposals, strict=True):
+    asked, failed, gaps, faults = (np.zeros(slots, np.int64) for _ in range(4))
+    for owner, proposal, gap, fault in zip(owners, proposals, missing, faulty, strict=True):
         used = owner != FREE
         slot, wanted = owner[used], proposal.replicas[used]
         np.fmax.at(replicas, slot, wanted)
         if proposal.expected is not None:
-            np.fmax.at(expected, slot, np.asarray(proposal.expected, dtype=np.float64)[used])
-        failed += np.bincount(slot[np.isnan(wanted)], minlength=slots)
+            np.fmax.at(expected, slot, proposal.expected[used])
         asked += np.bincount(slot, minlength=slots)
-    return Combined(replicas, expected, failed, asked)
+        failed += np.bincount(slot[np.isnan(wanted)], minlength=slots)
+        gaps += np.bincount(owner[used & gap], minlength=slots)
+        faults += np.bincount(owner[used & fault], minlength=slots)
+    return Combined(frozen(replicas), frozen(expected), frozen(asked), frozen(failed), frozen(gaps), frozen(faults))
