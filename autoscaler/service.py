@@ -12,9 +12,11 @@ import importlib.util
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from autoscaler import __version__, metrics
@@ -34,9 +36,6 @@ log = logging.getLogger(__name__)
 
 FINISH_S = 8.0
 """Writes under way get this long at the end, within the ten seconds that the process may take."""
-
-REFRESH_S = 6 * 3600.0
-"""Schedules are expanded 48 hours ahead, so policies are read anew this often even if nothing changed."""
 
 KILLED = 137
 
@@ -73,22 +72,23 @@ def check_policies_package() -> None:
         )
 
 
-def build(settings: Settings) -> Parts:
-    """The real adapters, each imported by its own factory."""
+@asynccontextmanager
+async def build(settings: Settings) -> AsyncIterator[Parts]:
+    """The real adapters, each imported by its own factory, and closed at the end. Raises ConfigError."""
     check_policies_package()
-    recorder = _recorder()
-    clock = SystemClock()
-    return Parts(
-        source=_metric_source(settings, recorder, clock),
-        cluster=_cluster(settings, recorder, clock),
-        policies=_policy_source(settings, clock),
-        recorder=recorder,
-        clock=clock,
-        mode=settings.service_mode,
-        host=settings.listen_host,
-        port=settings.listen_port,
-        write_concurrency=settings.write_concurrency,
-    )
+    recorder, clock = _recorder(), SystemClock()
+    async with AsyncExitStack() as stack:
+        yield Parts(
+            source=await stack.enter_async_context(_metric_source(settings, recorder)),
+            cluster=await stack.enter_async_context(_cluster(settings, recorder, clock)),
+            policies=_policy_source(settings, clock),
+            recorder=recorder,
+            clock=clock,
+            mode=settings.service_mode,
+            host=settings.listen_host,
+            port=settings.listen_port,
+            write_concurrency=settings.write_concurrency,
+        )
 
 
 def _recorder() -> PrometheusRecorder:
@@ -97,16 +97,31 @@ def _recorder() -> PrometheusRecorder:
     return PrometheusRecorder()
 
 
-def _metric_source(settings: Settings, recorder: Recorder, clock: Clock) -> MetricSource:
-    from autoscaler.adapters.prometheus import PrometheusSource
+@asynccontextmanager
+async def _metric_source(settings: Settings, recorder: Recorder) -> AsyncIterator[MetricSource]:
+    from autoscaler.adapters.prometheus import Endpoint, PrometheusSource
 
-    return PrometheusSource(settings.endpoints(), recorder, clock)
+    source = PrometheusSource({name: Endpoint(**fields) for name, fields in settings.endpoints().items()}, recorder)
+    try:
+        yield source
+    finally:
+        await source.close()
 
 
-def _cluster(settings: Settings, recorder: Recorder, clock: Clock) -> Cluster:
-    from autoscaler.adapters.kubernetes import KubernetesCluster
+@asynccontextmanager
+async def _cluster(settings: Settings, recorder: Recorder, clock: Clock) -> AsyncIterator[Cluster]:
+    from autoscaler.adapters.kubernetes.client import Client
+    from autoscaler.adapters.kubernetes.login import find_login
+    from autoscaler.adapters.kubernetes.reflector import Around
+    from autoscaler.adapters.kubernetes.targets import KubernetesCluster
 
-    return KubernetesCluster(settings.access(), recorder, clock)
+    access = settings.access()
+    client = await Client.connect(find_login(access.kubeconfig, access.context))
+    try:
+        around = Around(client, clock, recorder, Random())  # noqa: S311 - jitter, not secrets
+        yield KubernetesCluster(around, access.namespaces or None)
+    finally:
+        await client.close()
 
 
 def _policy_source(settings: Settings, clock: Clock) -> PolicySource:
@@ -155,11 +170,8 @@ class Service:
         """Stop deciding first, then let writes finish while the cluster's connection still stands, then stop the rest."""
         await self._loop.close(FINISH_S)
         running.cancel()
-        try:
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
-        finally:
-            await self._parts.source.close()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
 
     def _listen_for_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -173,7 +185,7 @@ class Service:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end, number)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._parts.policies.poke())
+        loop.add_signal_handler(signal.SIGHUP, self._parts.policies.poke)
 
     def _use(self, policies: PolicySet) -> None:
         for warning in policies.warnings:

@@ -119,6 +119,8 @@ class Settings(BaseSettings):
 
     policies: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)]
     """Directories (or files) of policies."""
+    policy_path: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Where the modules of your own policies are; searched after everything else."""
     namespaces: Annotated[tuple[Annotated[str, AfterValidator(_namespace)], ...], NoDecode, BeforeValidator(_listed)] = ()
     """The only namespaces to act in; empty: all that the policies name."""
     prometheus: dict[Annotated[str, AfterValidator(_endpoint_name)], PrometheusEndpoint] = Field(default_factory=dict)

@@ -47,11 +47,14 @@ class Board:
         ]
         return sorted(rows, key=lambda row: (row["namespace"], row["name"], row["kind"]))
 
-    def workload(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """Everything about one: row, bounds, origin, curves, last decisions with every stage, newest first."""
+    def workload(self, namespace: str, name: str, kind: str = "") -> dict[str, Any] | None:
+        """Everything about one: row, bounds, origin, curves, last decisions with every stage, newest first.
+
+        ``kind`` tells two of the same name apart; without it the first that is found is meant.
+        """
         for group in self._loop.groups.values():
             for workload, spec in group.roster.members().items():
-                if (workload.namespace, workload.name) == (namespace, name):
+                if (workload.namespace, workload.name) == (namespace, name) and kind in {"", workload.kind}:
                     return self._row(group, workload, spec) | self._detail(group, workload, spec)
         return None
 
