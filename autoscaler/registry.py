@@ -162,7 +162,12 @@ def _imported(name: str) -> object:
     else:
         raise ConfigError(f'unknown policy "{name}"; known: {", ".join(names())}, or module:Name for one of your own')
     importlib.invalidate_caches()
-    found = _guarded(lambda: importlib.import_module(module), f"policy {name}: cannot import module {module}")
+    try:
+        found = _guarded(lambda: importlib.import_module(module), f"policy {name}: cannot import module {module}")
+    except ConfigError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name in {module, module.partition(".")[0]}:
+            raise ConfigError(f"policy {name}: no module {module}; install it, or name its directory as a policy path") from error
+        raise
     for part in attribute.split("."):
         if not hasattr(found, part):
             offered = [key for key, value in vars(found).items() if isinstance(value, type) and hasattr(value, "Params")]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from autoscaler.policyfile.durations import format_duration, parse_duration
-from autoscaler.policyfile.problems import FieldPath, did_you_mean
+from autoscaler.policyfile.problems import FieldPath, one_of
 from autoscaler.policyfile.schema import SCALABLE, ScalingPolicy
 
 RANGE_MAX_S = 300.0
@@ -51,8 +51,7 @@ def _count(mapping: dict[str, Any], name: str, default: int | None = None) -> in
 def _bounds(spec: dict[str, Any]) -> Iterator[Finding]:
     low, high = _count(spec, "minReplicas", 1), _count(spec, "maxReplicas")
     if low is not None and high and low > high:
-        name = "minReplicas" if "minReplicas" in spec else "maxReplicas"
-        yield Finding(("spec", name), f"minReplicas {low} is above maxReplicas {high}; expected minReplicas to be the smaller one")
+        yield Finding(("spec", "minReplicas"), f"{low} is above maxReplicas {high}; expected at most that")
 
 
 def _zero(spec: dict[str, Any]) -> Iterator[Finding]:
@@ -71,17 +70,12 @@ def _zero(spec: dict[str, Any]) -> Iterator[Finding]:
 def _target_kind(spec: dict[str, Any]) -> Iterator[Finding]:
     ref = _mapping(spec.get("scaleTargetRef"))
     kind, version = ref.get("kind", SCALABLE[0]), ref.get("apiVersion", "apps/v1")
-    if not isinstance(kind, str) or not isinstance(version, str) or kind in SCALABLE:
+    if not (isinstance(kind, str) and isinstance(version, str) and version.startswith("apps/")):
         return
-    if "apiVersion" not in ref:
-        hint = did_you_mean(kind, SCALABLE, otherwise="")
-        hint = f", or {hint}" if hint.startswith("did") else ""
-        yield Finding(
-            ("spec", "scaleTargetRef", "kind"), f"{kind} is not of apps/v1; expected its apiVersion beside it, such as example.com/v1{hint}"
-        )
-    elif version.startswith("apps/"):
-        hint = did_you_mean(kind, SCALABLE, otherwise="expected one of")
-        yield Finding(("spec", "scaleTargetRef", "kind"), f"{version} has no {kind} that can be scaled; {hint}")
+    if kind[:1].isupper() and kind not in SCALABLE:
+        other = "" if "apiVersion" in ref else ", or the apiVersion of another kind beside it"
+        text = f"{version} has no {kind} that can be scaled; expected {one_of(SCALABLE)}{other}"
+        yield Finding(("spec", "scaleTargetRef", "kind"), text)
 
 
 def _metrics(spec: dict[str, Any]) -> Iterator[Finding]:

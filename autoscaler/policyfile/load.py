@@ -132,6 +132,8 @@ def _policy(document: Document) -> tuple[Loaded | None, list[Problem]]:
     problems += [document.problem(path, text) for path, text in checks.mistakes(document.root.plain)]
     spec, wrong = _spec(document, policy)
     problems += wrong
+    structural = {problem.field for problem in document.problems}  # what YAML has lost is not what the user gave
+    problems = [problem for problem in problems if problem in document.problems or problem.field not in structural]
     return (Loaded(document, policy, spec) if policy is not None and spec is not None and not problems else None), problems
 
 

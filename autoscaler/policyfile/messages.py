@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from autoscaler.policyfile.positions import Document
-from autoscaler.policyfile.problems import FieldPath, Problem, did_you_mean, got
+from autoscaler.policyfile.problems import FieldPath, Problem, did_you_mean, got, one_of
 
 _EXPECTED = {
     "string_type": "text",
@@ -68,7 +68,7 @@ def _choice(error: ErrorDetails) -> str:
     names = [name.strip("'") for name in error["ctx"]["expected"].replace(" or ", ", ").split(", ")]
     close = did_you_mean(given, names, otherwise="") if isinstance(given, str) else ""
     hint = f"; {close}" if len(names) > 1 and close.startswith("did") else ""
-    return f"expected {' or '.join(names)}, got {got(given)}{hint}"
+    return f"expected {one_of(names)}, got {got(given)}{hint}"
 
 
 def _form(error: ErrorDetails) -> str:

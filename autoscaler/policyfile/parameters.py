@@ -9,7 +9,7 @@ from typing import Any
 
 from autoscaler.core.spec import PolicyChoice
 from autoscaler.policyfile.durations import PATTERN, format_duration, parse_duration
-from autoscaler.policyfile.problems import did_you_mean, got
+from autoscaler.policyfile.problems import did_you_mean, got, one_of
 from autoscaler.registry import Kind, Parameter, Registered, find
 
 
@@ -86,7 +86,7 @@ def _text(parameter: Parameter, given: object) -> str:
     if parameter.choices and given not in parameter.choices:
         hint = did_you_mean(given, parameter.choices, otherwise="") if isinstance(given, str) else ""
         hint = f"; {hint}" if hint.startswith("did") else ""
-        raise ValueError(f"expected {' or '.join(parameter.choices)}, got {got(given)}{hint}")
+        raise ValueError(f"expected {one_of(parameter.choices)}, got {got(given)}{hint}")
     if not isinstance(given, str):
         raise ValueError(f"expected text, got {got(given)}")  # noqa: TRY004 - one kind of error for one kind of mistake
     return given
@@ -115,7 +115,7 @@ _JSON_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt"
 def json_schema(registered: Registered) -> dict[str, Any]:
     """JSON Schema of ``spec.policy`` for this policy."""
     properties = {parameter.name: dict(_property(parameter)) for parameter in registered.parameters}
-    kind = {"const": registered.name, "description": (type(registered.policy).__doc__ or "").split("\n\n")[0].strip()}
+    kind = {"const": registered.name, "description": (type(registered.policy).__doc__ or "").split("\n\n")[0].replace("``", "`").strip()}
     return {
         "title": registered.name,
         "type": "object",

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
-from autoscaler.policyfile.problems import FieldPath, Problem, field_name
+from autoscaler.policyfile.problems import FieldPath, Problem, field_name, got
 from autoscaler.policyfile.syntax import control_character, syntax_problem
 
 DEPTH_MAX = 50
@@ -148,7 +148,7 @@ class _Builder:
         self.stack: list[_Open] = []
         self.anchors: dict[str, Node] = {}
         self.problems: list[Problem] = []
-        self.aliased = 0
+        self.aliased, self.exhausted = 0, False
 
     def feed(self, event: yaml.Event) -> Document | None:
         """Take one event; at the end of a document that says something, the document."""
@@ -185,7 +185,7 @@ class _Builder:
     def _open(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent, mark: Mark) -> None:
         is_mapping = isinstance(event, yaml.MappingStartEvent)
         if event.tag not in (None, "!", _TAG + ("map" if is_mapping else "seq")):
-            self._complain(mark, f"the tag {event.tag} means nothing here; leave it out")
+            self._complain(mark, f"the tag {_shown(event.tag)} means nothing here; leave it out")
         if len(self.stack) == DEPTH_MAX:
             raise _TooDeepError(mark)
         self.stack.append(_Open(Node({} if is_mapping else (), mark), is_mapping, event.anchor))
@@ -211,8 +211,9 @@ class _Builder:
             return Node(None, mark)
         self.aliased += node.size
         if self.aliased > ALIASED_MAX:
-            self._complain(mark, f"aliases repeat more than {ALIASED_MAX} values in this document; write out what is needed")
-            self.aliased = 0
+            if not self.exhausted:
+                self._complain(mark, f"aliases repeat more than {ALIASED_MAX} values in this document; write out what is needed")
+            self.exhausted = True
             return Node(None, mark)
         return node
 
@@ -238,8 +239,7 @@ class _Builder:
     def _key(self, frame: _Open, node: Node) -> None:
         key = node.plain
         if not isinstance(key, str):
-            what = "a mapping or list" if node.items else f"{key}".lower()
-            self._complain(node.mark, f"a key must be text, not {what}; put it in quotes")
+            self._complain(node.mark, f"expected text as a key, got {got(key)}")
             frame.skip = True
         elif key in frame.node.items:
             self._complain(node.mark, f"given twice, first on line {frame.node.keys[key].line}; keep one", (*self._path(), key))
@@ -261,11 +261,11 @@ class _Builder:
         if event.tag == _TAG + "str":
             return text
         if event.tag not in {_TAG + name for name in _TYPES}:
-            self._complain(mark, f"the tag {event.tag} means nothing here; leave it out")
+            self._complain(mark, f"the tag {_shown(event.tag)} means nothing here; leave it out")
             return text
         value = self._plain(text, mark)
         if not isinstance(value, _TYPES[kind]):
-            self._complain(mark, f'"{text}" is no {kind}, whatever its tag says')
+            self._complain(mark, f"expected {kind}, as its tag says, got {got(text)}")
         return value
 
     def _plain(self, text: str, mark: Mark) -> Plain:
@@ -280,3 +280,8 @@ class _Builder:
         if _FLOAT.fullmatch(text):
             return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
         return text
+
+
+def _shown(tag: str | None) -> str:
+    """A tag as people write it."""
+    return (tag or "").replace(_TAG, "!!")

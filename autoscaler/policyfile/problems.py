@@ -76,6 +76,17 @@ def got(value: object) -> str:
             return str(value)
 
 
+def one_of(names: Iterable[str]) -> str:
+    """Alternatives in words.
+
+    Example:
+        >>> one_of(["Max", "Min", "Disabled"])
+        'Max, Min or Disabled'
+    """
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def did_you_mean(given: str, known: Iterable[str], otherwise: str = "known") -> str:
     """The known name that is closest to the given one, as a question; else all of them.
 

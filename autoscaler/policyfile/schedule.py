@@ -43,11 +43,11 @@ def checked_cron(text: str) -> str:
     """The expression, if it is one that happens. Raises ValueError with a sentence."""
     fields = text.split()
     if len(fields) != _FIELDS:
-        raise ValueError(f"{got(text)} has {len(fields)} fields; {_EXAMPLE}")
+        raise ValueError(f"{_EXAMPLE}, got {got(text)}")
     try:
         next(CronSim(text, _PROBE))
     except CronSimError as error:
-        raise ValueError(f"{got(text)}: {str(error).lower()}; {_EXAMPLE}") from error
+        raise ValueError(f"{str(error).lower()} in {got(text)}; {_EXAMPLE}") from error
     except StopIteration:
         raise ValueError(f"{got(text)} never happens; {_EXAMPLE}") from None
     return " ".join(fields)

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from autoscaler.policyfile import durations, quantities, schedule
-from autoscaler.policyfile.problems import got
+from autoscaler.policyfile.problems import got, one_of
 
 API_VERSION = "autoscaler.dev/v1alpha1"
 KIND = "ScalingPolicy"
@@ -28,7 +28,7 @@ _NAME_MAX, _LABEL_MAX = 253, 63
 def _interval(given: object) -> float:
     seconds = durations.parse_duration(given)
     if seconds not in {durations.parse_duration(text) for text in INTERVALS}:
-        raise ValueError(f"expected one of {', '.join(INTERVALS)}, got {got(given)}")
+        raise ValueError(f"expected {one_of(INTERVALS)}, got {got(given)}")
     return seconds
 
 
@@ -71,10 +71,8 @@ def _quantity(pattern: str) -> WithJsonSchema:
 
 
 _AT_LEAST_ONE = Field(json_schema_extra={"minItems": 1})
-_DNS = "lower-case letters, digits and '-', starting and ending with a letter or digit"
-
-Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=_NAME_MAX, description=f"A name: {_DNS}.")]
-Label: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=_LABEL_MAX, description=f"A name: {_DNS}.")]
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=_NAME_MAX)]
+Label: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=_LABEL_MAX)]
 Title: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.:/]*[A-Za-z0-9])?$", max_length=_LABEL_MAX)]
 Replicas: TypeAlias = Annotated[int, Field(ge=0, le=_REPLICAS_MAX)]
 Amount: TypeAlias = Annotated[
@@ -258,7 +256,7 @@ class Spec(_Part):
     metrics: Annotated[tuple[Metric, ...], BeforeValidator(_some), _AT_LEAST_ONE]
     """The workload's signals."""
     policy: PolicyField
-    """How replicas follow from demand."""
+    """How replicas follow from demand, such as {type: movingAverage}."""
     behavior: BehaviorField | None = None
     """How fast the count may change."""
     schedule: tuple[Window, ...] = ()
