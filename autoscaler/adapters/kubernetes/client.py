@@ -111,7 +111,7 @@ class Client:
             with self._translated(call):
                 yield response.content
         finally:
-            response.close()
+            _drop(response)
 
     async def _ask(self, call: Call, answer: type[T], request: _Request, budget_s: float) -> T:
         async with _within(call, budget_s):
@@ -130,7 +130,7 @@ class Client:
         used = await self._token(call)
         response = await self._try(call, request)
         if response.status == HTTPStatus.UNAUTHORIZED and await self._renewed(call, used):
-            response.close()
+            _drop(response)
             response = await self._try(call, request)
         if response.status < HTTPStatus.MULTIPLE_CHOICES:
             return response
@@ -206,5 +206,12 @@ async def _read(response: aiohttp.ClientResponse, enough: int) -> bytes:
             if size > enough:
                 break
     finally:
-        response.close()  # after the whole body, this gives the connection back
+        _drop(response)
     return b"".join(chunks)
+
+
+def _drop(response: aiohttp.ClientResponse) -> None:
+    """End with an answer. One that was read to its end has given its connection back; any other's is cut, without TLS's long goodbye."""
+    if response.connection is not None and response.connection.transport is not None:
+        response.connection.transport.abort()
+    response.close()

@@ -1,0 +1,97 @@
+"""The port Cluster on a real Kubernetes: targets of any kind, from watches, written by compare-and-swap."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from autoscaler.adapters.kubernetes.discovery import Discovery
+from autoscaler.adapters.kubernetes.kind import Kind, ObjectKind, Scope, Shared
+from autoscaler.adapters.kubernetes.namespaces import Namespaces
+from autoscaler.adapters.kubernetes.reflector import Around, Key
+from autoscaler.adapters.kubernetes.subresource import ScaleKind
+from autoscaler.core.types import Target, Workload
+from autoscaler.errors import StaleViewError
+from autoscaler.metrics import WATCH_AGE
+from autoscaler.ports import NOT_SEEN, TargetFacts
+
+STALE_AFTER_S = 120.0
+
+_SAYS_IT_ALL = frozenset({("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"), ("apps/v1", "ReplicaSet")})
+
+
+class KubernetesCluster:
+    """Targets in all namespaces, by one watch per kind; or in the given ones, by one per kind and namespace (a Role then is enough)."""
+
+    def __init__(self, around: Around, namespaces: Sequence[str] | None = None, stale_after_s: float = STALE_AFTER_S) -> None:
+        self._namespaces = None if namespaces is None else frozenset(namespaces)
+        self._shared = Shared(around, Discovery(around.client), Namespaces(around), stale_after_s)
+        self._kinds: dict[Scope, Kind[Any]] = {}
+        self._where: dict[Workload, tuple[Kind[Any], Key]] = {}
+        self._outside: dict[Workload, TargetFacts] = {}
+        self._changed = asyncio.Event()
+        around.recorder.collect(WATCH_AGE, self._ages)
+
+    async def run(self) -> None:
+        """Keep the cache current until cancelled."""
+        running: dict[Scope, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._shared.namespaces.run(), name="namespaces")
+            while True:
+                self._changed.clear()
+                for scope in running.keys() - self._kinds.keys():
+                    running.pop(scope).cancel()
+                for scope in self._kinds.keys() - running.keys():
+                    running[scope] = tasks.create_task(self._kinds[scope].run(), name=f"watch {scope.kind} {scope.namespace}".rstrip())
+                await self._changed.wait()
+
+    def follow(self, workloads: Iterable[Workload]) -> None:
+        """Keep facts of just these from now on; watches start and stop as they are needed."""
+        wanted: dict[Scope, dict[Workload, Key]] = {}
+        self._outside = {}
+        for workload in workloads:
+            if self._namespaces is not None and workload.namespace not in self._namespaces:
+                self._outside[workload] = TargetFacts(Target.FORBIDDEN, problem=self._not_ours(workload))
+                continue
+            namespace = "" if self._namespaces is None else workload.namespace
+            scope = Scope(workload.api_version, workload.kind, namespace)
+            wanted.setdefault(scope, {})[workload] = (workload.namespace, workload.name)
+        self._kinds = {scope: self._kinds.get(scope) or self._make(scope) for scope in wanted}
+        self._where = {workload: (self._kinds[scope], key) for scope, rows in wanted.items() for workload, key in rows.items()}
+        for scope, rows in wanted.items():
+            self._kinds[scope].follow(rows.values())
+        self._changed.set()
+
+    def facts(self, workload: Workload) -> TargetFacts:
+        """What the cache holds now."""
+        where = self._where.get(workload)
+        if where is None:
+            return self._outside.get(workload, NOT_SEEN)
+        kind, key = where
+        return kind.facts(key)
+
+    async def scale(self, workload: Workload, seen: TargetFacts, replicas: int) -> None:
+        """Write the count if the target is still as ``seen``; see :meth:`autoscaler.ports.Cluster.scale`."""
+        where = self._where.get(workload)
+        if where is None or seen.state is not Target.OK:
+            raise StaleViewError(f"{workload}: not written, as it is not known how it is: {seen.problem or 'it is not followed any more'}")
+        kind, key = where
+        await kind.scale(key, seen, replicas)
+
+    def _make(self, scope: Scope) -> Kind[Any]:
+        says_it_all = (scope.api_version, scope.kind) in _SAYS_IT_ALL
+        return ObjectKind(self._shared, scope) if says_it_all else ScaleKind(self._shared, scope)
+
+    def _not_ours(self, workload: Workload) -> str:
+        watched = ", ".join(sorted(self._namespaces or ())) or "none"
+        return f"namespace {workload.namespace} is not among those that this service is set up to watch ({watched})"
+
+    def _ages(self) -> Iterable[tuple[tuple[str, ...], float]]:
+        """The age of the oldest watch of each resource."""
+        ages: dict[str, float] = {}
+        for kind in self._kinds.values():
+            if kind.reflector is not None:
+                resource = str(kind.reflector.resource)
+                ages[resource] = max(ages.get(resource, 0.0), kind.reflector.age_s())
+        return [((resource,), age) for resource, age in ages.items()]
