@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil
+from math import ceil, nan
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from autoscaler.core.observation import Observation, SeriesColumns
 from autoscaler.core.plant import Plant, needed
 from autoscaler.core.roster import Roster
 from autoscaler.core.spec import Call, WorkloadSpec
-from autoscaler.core.types import FREE, Bools, Floats, Ints, Signal, Target, TargetKind
+from autoscaler.core.types import FREE, Bools, Floats, Ints, Mode, Signal, Target, TargetKind
 from autoscaler.errors import ConfigError
 from autoscaler.simulation.score import Score, Sums, Trajectory
 from autoscaler.simulation.world import Sample, Setup, Step, World
@@ -37,7 +37,7 @@ _EPSILON = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is run: column ``p`` is ``specs[p]`` under load ``load_of[p]``. Equal specs may stand side by side.
+    """What is run: column ``p`` is ``specs[p]``, whatever its mode, under load ``load_of[p]``. Equal specs may stand side by side.
 
     ``rate, arrivals[step, q]``: each load's mean rate (per second) and its requests; ``factor[step, q]`` multiplies the metric at
     each tick (:func:`autoscaler.simulation.load.disturbed`). ``start_s``: the time of the first tick. Every column starts with the
@@ -130,12 +130,8 @@ class _Pilot:
         self.every = round(interval_s / case.setup.plant.step_s)
         self._case, self._plants = case, [k for k, spec in enumerate(case.specs) if spec.interval_s == interval_s]
         roster = Roster(interval_s)
-        # Names tell columns apart, so that one workload can be run many times.
-        renamed = [
-            replace(spec, workload=spec.workload._replace(name=f"{spec.workload.name}#{k}"))
-            for k, spec in enumerate(case.specs)
-            if spec.interval_s == interval_s
-        ]
+        # Names tell columns apart, so that one workload can be run many times; a dry run's decisions are carried out here.
+        renamed = [_active(case.specs[k], k) for k in self._plants]
         self._spec = roster.swap(join=renamed)
         blank = len(case.specs)
         plant: Ints = np.full(self._spec.slots, blank, np.int64)
@@ -213,6 +209,11 @@ class _Pilot:
             late=_picked(sample.late, wire.plant),
             total=_picked(sample.total, wire.plant),
         )
+
+
+def _active(spec: WorkloadSpec, column: int) -> WorkloadSpec:
+    workload = spec.workload._replace(name=f"{spec.workload.name}#{column}")
+    return replace(spec, workload=workload, mode=Mode.ACTIVE, mode_until_s=nan)
 
 
 def _picked(column: Floats, places: Ints) -> Floats:
