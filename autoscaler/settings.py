@@ -71,6 +71,12 @@ def _endpoint_name(value: str) -> str:
     return value
 
 
+def _some(value: tuple[Path, ...]) -> tuple[Path, ...]:
+    if not value:
+        raise ValueError("expected at least one directory or file of policies")
+    return value
+
+
 def _namespace(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value):
         raise ValueError("expected the name of a namespace: up to 63 lower-case letters, digits and -")
@@ -117,7 +123,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
 
-    policies: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)]
+    policies: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_some)]
     """Directories (or files) of policies."""
     policy_path: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Where the modules of your own policies are; searched after everything else."""
@@ -238,7 +244,8 @@ def _environment(environ: Mapping[str, str]) -> tuple[_Source, list[str]]:
     try:
         values = reader()
     except SettingsError:
-        values = {}
+        reader.env_vars = {key: value for key, value in reader.env_vars.items() if "prometheus" not in key}
+        values = reader()
         mistakes.append(
             f'{PREFIX}PROMETHEUS: expected a JSON object of endpoints, such as {{"default": {{"url": "http://prometheus:9090"}}}}'
         )
@@ -256,8 +263,8 @@ def _is_setting(name: str) -> bool:
 
 def _no_setting(name: str) -> str:
     known = [CONFIG, URL, *(PREFIX + field.upper() for field in Settings.model_fields)]
-    close = difflib.get_close_matches(name.upper(), known, n=1)
-    advice = f"did you mean {close[0]}?" if close else f"the settings are {', '.join(known)}"
+    close = difflib.get_close_matches(name.upper().removeprefix(PREFIX), [field.removeprefix(PREFIX) for field in known], n=1)
+    advice = f"did you mean {PREFIX}{close[0]}?" if close else f"the settings are {', '.join(known)}"
     if name.upper() == f"{PREFIX}PORT":
         advice = f"did you mean {PREFIX}LISTEN_PORT? (Kubernetes uses {name} for a Service named autoscaler)"
     return f"{name}: no such setting; {advice}"

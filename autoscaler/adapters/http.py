@@ -96,8 +96,9 @@ async def serve(views: Views, exposition: Exposition, host: str, port: int) -> A
 async def _bind(loop: asyncio.AbstractEventLoop, protocol: Callable[[], web.RequestHandler], host: str, port: int) -> asyncio.Server:
     try:
         return await loop.create_server(protocol, host, port, backlog=128)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host name at all, such as a..b
+        number = getattr(error, "errno", None) or 0
+        reason = os.strerror(number) if number > 0 else error
         raise ConfigError(
             f"listen_host {host!r}, listen_port {port}: cannot listen there: {reason}. "
             "Give an address of this machine and a free port from 1024 up (0: any free one), or stop what listens there"
@@ -105,6 +106,11 @@ async def _bind(loop: asyncio.AbstractEventLoop, protocol: Callable[[], web.Requ
 
 
 def _address(host: str, port: int) -> str:
+    """As people paste it.
+
+    >>> _address("::1", 8080)
+    'http://[::1]:8080'
+    """
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -224,7 +230,7 @@ def _problem(status: int, detail: str, **more: str) -> web.Response:
 
 
 def _compressed(response: web.Response) -> web.Response:
-    if response.body_length > COMPRESS_ABOVE:
+    if (response.content_length or 0) > COMPRESS_ABOVE:
         response.enable_compression()
     return response
 
