@@ -23,7 +23,7 @@ from autoscaler.errors import AutoscalerError, TransientError
 STUCK_MAX = 4
 """So many threads may hang; then nothing more is asked until one lets go."""
 
-_CLOSE_S = 1.0  # a cut line ends its thread within milliseconds; only a name look-up cannot be cut
+_CLOSE_S = 0.5  # a cut line ends its thread within milliseconds; only a name look-up cannot be cut
 _JOIN_S = 0.1
 
 
@@ -87,11 +87,11 @@ class Crew(Generic[LineT]):
             if answer.cancelled():
                 self._stuck.add(worker)
                 worker.dismiss()
-            elif worker in self._living:
+            elif not worker.is_broken:
                 self._idle.append(worker)
 
     async def close(self) -> None:
-        """End every call and every thread. One that cannot be ended within a second is left behind as a daemon."""
+        """End every call and every thread. One that cannot be ended within half a second is left behind as a daemon."""
         self._closed = True
         for answer in self._awaited:
             if not answer.done():
@@ -124,6 +124,7 @@ class _Worker(threading.Thread, Generic[LineT]):
     def __init__(self, who: str, line: LineT, left: Callable[[_Worker[LineT]], None]) -> None:
         super().__init__(name=who, daemon=True)
         self.line = line
+        self.is_broken = False
         self.inbox: SimpleQueue[tuple[Callable[[LineT], Any], asyncio.Future[Any]] | None] = SimpleQueue()
         self._loop, self._left = asyncio.get_running_loop(), left
 
@@ -143,10 +144,13 @@ class _Worker(threading.Thread, Generic[LineT]):
     def _do(self, call: Callable[[LineT], T], answer: asyncio.Future[T]) -> None:
         # An error that is not ours is a bug: it ends this thread with a traceback, and whoever waits is told so.
         outcome: T | AutoscalerError = TransientError(f"{self.name}: the request failed by a fault of ours; the log has its traceback")
+        self.is_broken = True
         try:
             outcome = call(self.line)
+            self.is_broken = False
         except AutoscalerError as error:
             outcome = error
+            self.is_broken = False
         finally:
             self._tell(_settle, answer, outcome)
 

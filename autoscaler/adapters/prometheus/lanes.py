@@ -1,7 +1,8 @@
 """How the questions to one endpoint share its few connections: a slow one must not hold up the others.
 
-There are :data:`PLACES` connections. Ranges, and questions whose last try was slow, may use :data:`SLOW_PLACES` of them at most, so
-that quick questions always find one; a slow question that turns quick is quick from its next try on.
+There are :data:`PLACES` connections. Ranges, and questions whose last try was slow or had no answer in time, may use
+:data:`SLOW_PLACES` of them at most, so that quick questions always find one; a slow question that turns quick is quick from its next
+try on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ PLACES = 4
 SLOW_PLACES = 2
 
 SLOW_S = 1.0
-"""A question that takes longer is slow."""
+"""A question whose answer takes longer is slow."""
 
 _REMEMBERED_MAX = 4096
 
@@ -71,7 +72,7 @@ class Lanes(Generic[LineT]):
             if outcome:  # else nobody waits any more
                 self._recorder.observe(QUERY_SECONDS, self._name, outcome, value=took_s)
             if started_s is not None and not bulk:
-                self._remember(text, slow=took_s > SLOW_S)
+                self._remember(text, slow=took_s > SLOW_S or outcome == "timeout")
 
     def _remember(self, text: str, *, slow: bool) -> None:
         self._slow.pop(text, None)

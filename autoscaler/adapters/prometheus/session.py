@@ -24,7 +24,15 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, IncompleteRead, InsecureRequestWarning, ProxyError, ReadTimeoutError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    DecodeError,
+    HTTPError,
+    IncompleteRead,
+    InsecureRequestWarning,
+    ProxyError,
+    ReadTimeoutError,
+)
 
 from autoscaler.adapters.prometheus.answers import Answer, Reader
 from autoscaler.adapters.prometheus.endpoint import Credentials, Endpoint
@@ -136,6 +144,7 @@ class Session(requests.Session):
         self._where, self._credentials, self._cord = where, credentials, Cord()
         self._reader, self._transport = Reader(where, credentials.conceal), _Transport(self._cord)
         self.auth = credentials
+        self.headers["User-Agent"] = "autoscaler"
         self.verify = False if endpoint.insecure_skip_verify else endpoint.ca_file or True
         if endpoint.cert_file is not None:
             self.cert = endpoint.cert_file if endpoint.key_file is None else (endpoint.cert_file, endpoint.key_file)
@@ -197,6 +206,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (RemoteDisconnected, "it closed the connection without an answer"),
     (IncompleteRead, "the answer broke off"),
     (BadStatusLine, "it does not speak HTTP"),
+    (DecodeError, "the answer cannot be unpacked"),
 )
 
 
