@@ -273,8 +273,9 @@ class _Builder:
         if text in _CONSTANTS:
             return _CONSTANTS[text]
         if _INT.fullmatch(text):
-            if len(text) > _DIGITS_MAX:
-                self._complain(mark, f"a number of {len(text)} digits; expected at most {_DIGITS_MAX}")
+            digits = len(text.lstrip("+-"))
+            if digits > _DIGITS_MAX:
+                self._complain(mark, f"a number of {digits} digits; expected at most {_DIGITS_MAX}")
                 return 0
             return int(text, 0)
         if _FLOAT.fullmatch(text):
