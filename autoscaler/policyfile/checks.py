@@ -18,7 +18,7 @@ RANGE_MAX_S = 300.0
 """Rates over longer ranges lag behind the load by minutes."""
 
 _QUOTED = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`|\#[^\n]*)""")
-_RANGE = re.compile(r"\[\s*([0-9smhdw]+)\s*\]")
+_RANGE = re.compile(r"\[\s*([0-9smhdw]+)\s*[\]:]")
 
 
 class Finding(NamedTuple):
@@ -141,6 +141,7 @@ def _mode(spec: dict[str, Any]) -> Iterator[Finding]:
 def remarks(policy: ScalingPolicy, now_s: float) -> Iterator[Finding]:
     """What is allowed but probably not meant."""
     spec = policy.spec
+    limit = format_duration(RANGE_MAX_S)
     zero = spec.min_replicas == 0 or any(window.min_replicas == 0 for window in spec.schedule)
     for index, metric in enumerate(spec.metrics):
         path: FieldPath = ("spec", "metrics", index)
@@ -148,7 +149,7 @@ def remarks(policy: ScalingPolicy, now_s: float) -> Iterator[Finding]:
             if _seconds(text) > RANGE_MAX_S:
                 yield Finding(
                     (*path, "prometheus", "query"),
-                    f"looks back {text}, so replicas follow the load late; {format_duration(RANGE_MAX_S)} or less",
+                    f"looks back {text}, so replicas follow the load late; {limit} or less is better",
                 )
         if metric.activation and not zero:
             yield Finding((*path, "activation"), "has no effect, as minReplicas is never 0")

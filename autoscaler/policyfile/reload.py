@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class DirectoryPolicySource:
         self._asked = True
         self._wake.set()
 
-    async def changes(self) -> AsyncIterator[PolicySet | ConfigError]:
+    async def changes(self) -> AsyncGenerator[PolicySet | ConfigError, None]:
         """A set, or why it is not used: whenever the content has changed, after :meth:`poke`, and as schedules go on."""
         watch = asyncio.create_task(self._watch())
         try:

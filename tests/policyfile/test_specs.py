@@ -1,0 +1,167 @@
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from math import nan
+from typing import Any
+
+import pytest
+
+from autoscaler.core.behavior import HPA_BEHAVIOR, NO_BEHAVIOR, Behavior, BehaviorDefaults, RateRule, Select
+from autoscaler.core.spec import Fallback, Query, ScheduleRow, SeriesSpec, When, WorkloadSpec
+from autoscaler.core.types import Mode, TargetKind, Workload
+from autoscaler.policyfile.load import File, assemble, parse, to_specs
+from autoscaler.policyfile.schema import BehaviorField
+from autoscaler.policyfile.specs import behavior_of
+from autoscaler.registry import find
+
+NOW_S = datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp()
+DAY_S = 86400.0
+
+FULL = """\
+apiVersion: autoscaler.dev/v1alpha1
+kind: ScalingPolicy
+metadata: {name: orders, namespace: shop, labels: {team: sales}, annotations: {note: "1"}}
+spec:
+  scaleTargetRef: {apiVersion: argoproj.io/v1alpha1, kind: Rollout, name: orders}
+  minReplicas: 0
+  maxReplicas: 60
+  interval: 1m
+  metrics:
+    - name: requests
+      prometheus: {query: ' up ', endpoint: other, whenEmpty: zero}
+      target: {averageValue: 1500m}
+      activation: "5"
+    - name: busy
+      prometheus: {query: up}
+      target: {value: 0.7}
+  policy: {type: movingAverage, kind: weighted, window: 5m, panicThreshold: 3}
+  behavior: {scaleDown: {stabilizationWindowSeconds: 60}}
+  schedule:
+    - {name: day, start: 0 8 * * *, end: 0 18 * * *, minReplicas: 5}
+    - {name: night, start: 0 22 * * *, end: 0 6 * * *, maxReplicas: 4}
+  fallback: {afterFailures: 4, replicas: 6, when: ifLower}
+  mode: {type: paused, until: 2026-06-02T14:00:00+02:00}
+  startup: 1m30s
+"""
+
+
+def spec_of(text: str, now_s: float = NOW_S) -> WorkloadSpec:
+    (spec,) = to_specs(assemble([parse(File("shop.yaml", text.encode()))]), now_s).specs
+    return spec
+
+
+def test_every_field_reaches_the_core() -> None:
+    moving_average = find("movingAverage")
+    params, _ = moving_average.params({"kind": "weighted", "window_s": 300.0, "panic_threshold": 3.0})
+    spec = spec_of(FULL)
+    assert (spec.policy.name, spec.policy.policy, spec.policy.params) == ("movingAverage", moving_average.policy, params)
+    given = HPA_BEHAVIOR.given
+    assert spec == WorkloadSpec(
+        workload=Workload("shop", "orders", "Rollout", "argoproj.io/v1alpha1"),
+        series=(
+            SeriesSpec("requests", Query("up", "other", empty_is_zero=True), 1.5, TargetKind.AVERAGE_VALUE, activation=5.0),
+            SeriesSpec("busy", Query("up"), 0.7, TargetKind.VALUE),
+        ),
+        policy=spec.policy,
+        behavior=replace(given, down=replace(given.down, window_s=60.0)),
+        min_replicas=0,
+        max_replicas=60,
+        interval_s=60.0,
+        schedule=(
+            ScheduleRow(NOW_S - 4 * 3600, NOW_S + 6 * 3600, 5.0, nan),
+            ScheduleRow(NOW_S + 10 * 3600, NOW_S + 18 * 3600, nan, 4.0),
+            ScheduleRow(NOW_S + 20 * 3600, NOW_S + 30 * 3600, 5.0, nan),
+            ScheduleRow(NOW_S + 34 * 3600, NOW_S + 42 * 3600, nan, 4.0),
+            ScheduleRow(NOW_S + 44 * 3600, NOW_S + 54 * 3600, 5.0, nan),
+        ),
+        fallback=Fallback(4, 6, When.IF_LOWER),
+        mode=Mode.PAUSED,
+        mode_until_s=NOW_S + DAY_S,
+        startup_s=90.0,
+        origin="shop.yaml (orders)",
+    )
+
+
+def test_defaults(policy_text: Callable[..., str]) -> None:
+    spec = spec_of(policy_text())
+    assert spec.workload == Workload("shop", "web", "Deployment", "apps/v1")
+    assert (spec.interval_s, spec.schedule, spec.fallback, spec.mode) == (15.0, (), None, Mode.ACTIVE)
+    assert (str(spec.mode_until_s), str(spec.startup_s)) == ("nan", "nan")
+    assert spec.behavior == HPA_BEHAVIOR.absent
+
+
+@pytest.mark.parametrize("defaults", [pytest.param(HPA_BEHAVIOR, id="hpa"), pytest.param(NO_BEHAVIOR, id="none")])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param(None, lambda defaults: defaults.absent, id="absent"),
+        pytest.param({}, lambda defaults: defaults.given, id="empty"),
+        pytest.param({"scaleUp": {}, "scaleDown": {}}, lambda defaults: defaults.given, id="empty-directions"),
+        pytest.param(
+            {"scaleUp": {"stabilizationWindowSeconds": 30}},
+            lambda defaults: replace(defaults.given, up=replace(defaults.given.up, window_s=30.0)),
+            id="window",
+        ),
+        pytest.param(
+            {"scaleDown": {"stabilizationWindowSeconds": 0, "tolerance": "0.2"}},
+            lambda defaults: replace(defaults.given, down=replace(defaults.given.down, window_s=0.0, tolerance=0.2)),
+            id="zero-is-given",
+        ),
+        pytest.param(
+            {"scaleDown": {"selectPolicy": "Disabled"}},
+            lambda defaults: replace(defaults.given, down=replace(defaults.given.down, select=Select.DISABLED)),
+            id="disabled",
+        ),
+        pytest.param(
+            {"scaleUp": {"selectPolicy": "Min", "policies": ({"type": "Pods", "value": 2, "periodSeconds": 60},)}},
+            lambda defaults: replace(defaults.given, up=replace(defaults.given.up, rules=(RateRule(2, 60),), select=Select.MIN)),
+            id="rules",
+        ),
+        pytest.param(
+            {"scaleDown": {"policies": ({"type": "Percent", "value": 10, "periodSeconds": 60},)}},
+            lambda defaults: replace(defaults.given, down=replace(defaults.given.down, rules=(RateRule(10, 60, percent=True),))),
+            id="per-cent",
+        ),
+    ],
+)
+def test_behavior_replaces_field_by_field(
+    given: dict[str, Any] | None, expected: Callable[[BehaviorDefaults], Behavior], defaults: BehaviorDefaults
+) -> None:
+    field = None if given is None else BehaviorField.model_validate(given)
+    assert behavior_of(field, defaults) == expected(defaults)
+
+
+def test_a_policys_own_defaults_hold(policy_text: Callable[..., str]) -> None:
+    text = policy_text().replace("movingAverage", "threshold")
+    assert spec_of(text).behavior == find("threshold").traits.behavior.absent
+    assert spec_of(text + "  behavior: {}\n").behavior == find("threshold").traits.behavior.given
+
+
+@pytest.mark.parametrize(
+    ("change", "warnings"),
+    [
+        pytest.param(("", ""), [], id="none"),
+        pytest.param(("query: up", "query: 'rate(x[5m])'"), [], id="range-of-5m"),
+        pytest.param(
+            ("query: up", "query: 'rate(x[10m]) + rate(y[1m])'"),
+            ["f.yaml:10:27: spec.metrics[0].prometheus.query: looks back 10m, so replicas follow the load late; 5m or less is better"],
+            id="range-of-10m",
+        ),
+        pytest.param(("query: up", "query: 'max_over_time(x[1h:1m])'"), ["looks back 1h"], id="subquery"),
+        pytest.param(("query: up", """query: 'up{a="[10m]"} # [10m]'"""), [], id="range-in-text"),
+        pytest.param(
+            ("averageValue: 85}", "averageValue: 85}\n      activation: 3"), ["has no effect, as minReplicas is never 0"], id="activation"
+        ),
+        pytest.param(("minReplicas: 2", "minReplicas: 0"), [], id="zero"),
+        pytest.param(
+            ("  policy:", "  mode: {type: dryRun, until: 2026-06-01T11:00:00Z}\n  policy:"),
+            ["f.yaml:12:31: spec.mode.until: has passed, so dryRun has ended and the policy is active"],
+            id="until-has-passed",
+        ),
+    ],
+)
+def test_warnings(policy_text: Callable[..., str], change: tuple[str, str], warnings: list[str]) -> None:
+    text = policy_text().replace(*change)
+    told = to_specs(assemble([parse(File("f.yaml", text.encode()))]), NOW_S).warnings
+    assert len(told) == len(warnings)
+    assert all(words in warning for words, warning in zip(warnings, told, strict=True))
