@@ -1,0 +1,99 @@
+"""The demo: the loads that it plays, the service's own loop on them, and the program from start to Ctrl-C."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.resources import as_file, files
+
+import numpy as np
+
+from autoscaler.adapters.memory import MemoryCluster, MemorySource
+from autoscaler.cli.demo import _populate
+from autoscaler.clock import ManualClock
+from autoscaler.core.spec import Query
+from autoscaler.loops.board import Board
+from autoscaler.loops.group import Surroundings
+from autoscaler.loops.scaling import ScalingLoop
+from autoscaler.policyfile.load import load
+from autoscaler.simulation.showcase import HISTORY_S, PLANT, PLAYS, stages
+from autoscaler.testing.recorder import MemoryRecorder
+
+
+def test_policies_are_for_the_workloads_that_are_there() -> None:
+    with as_file(files("autoscaler.cli") / "demo.yaml") as path:
+        policies = load([path], 0.0)
+    assert policies.warnings == ()
+    assert {spec.workload for spec in policies.specs} == {play.workload for play in PLAYS}
+
+
+def test_the_past_can_be_asked_for() -> None:
+    clock = ManualClock()
+    cluster, source = MemoryCluster(clock), MemorySource(clock)
+    _populate(cluster, source, clock)
+    past = asyncio.run(source.range(Query("load"), clock.now() - HISTORY_S + 60.0, clock.now(), 15.0, 1.0))
+    assert {labels["name"] for labels in past.labels} == {play.workload.name for play in PLAYS}
+    assert not np.isnan(past.values).any()
+
+
+async def test_replicas_follow_the_load_and_survive_the_crowd() -> None:
+    clock = ManualClock()
+    cluster, source, recorder = MemoryCluster(clock), MemorySource(clock), MemoryRecorder()
+    _populate(cluster, source, clock)
+    loop = ScalingLoop(Surroundings(source, cluster, clock, recorder, asyncio.Semaphore(16)))
+    with as_file(files("autoscaler.cli") / "demo.yaml") as path:
+        loop.update(load([path], clock.now()).specs)
+    board = Board(loop, cluster, recorder)
+    running = [asyncio.create_task(cluster.run()), asyncio.create_task(loop.run())]
+    seen: dict[str, list[tuple[float, float]]] = {play.workload.name: [] for play in PLAYS}
+    for _ in range(60):
+        await clock.advance(120.0)
+        for row in board.workloads():
+            seen[row["name"]].append((row["series"][0]["load"], row["ready"]))
+    await loop.close(1.0)
+    for task in running:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    load_, ready = np.array(seen["news"]).T
+    assert load_.max() > 10 * np.median(load_[:10]), "a flash crowd comes"
+    assert ready[load_.argmax() : load_.argmax() + 3].max() > 0.8 * load_.max() / 85, "and is met"
+    for name in ("web", "orders"):
+        load_, ready = np.array(seen[name]).T
+        busy = load_ / (ready * 100.0)
+        assert 0.5 < np.median(busy) < busy.max() < 0.95, f"{name} runs near its target and never over its pods' capacity"
+        assert np.corrcoef(load_, ready)[0, 1] > 0.7, f"{name}'s replicas follow its load"
+
+
+def test_loads_are_recorded_ones_and_last_for_hours() -> None:
+    for play, stage in zip(PLAYS, stages(1_800_000_000.0), strict=True):
+        assert stage.workloads == (play.workload,)
+        assert stage.at_s == 1_800_000_000.0 - HISTORY_S
+        readings = list(stage.advance(stage.at_s + 600.0))
+        assert len(readings) == 600 / PLANT.step_s
+
+
+def test_the_program_tells_in_lines_and_ends_clean() -> None:
+    arguments = [sys.executable, "-m", "autoscaler", "demo", "--port", "0"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        first = program.stdout.readline()
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=30)
+    assert first.count("|") == 3
+    assert " shop/web load " in first
+    assert "the demo answers on http://127.0.0.1:" in err
+    assert "Traceback" not in out + err
+    assert program.returncode == 0
+
+
+def test_a_reader_that_has_enough_ends_it() -> None:
+    arguments = [sys.executable, "-m", "autoscaler", "demo", "--port", "0"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdout.readline()
+        program.stdout.close()
+        err = program.stderr.read()
+    assert "Traceback" not in err

@@ -1,0 +1,93 @@
+"""What the demo shows: rows as a table and as lines."""
+
+from io import StringIO
+from math import nan
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from autoscaler.cli.live import Lines, table
+
+
+def row(name: str = "web", **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - a row's values
+    base = {
+        "namespace": "shop",
+        "name": name,
+        "at_s": 1_800_000_015.0,
+        "demand": 11.4,
+        "current": 10.0,
+        "ready": 10.0,
+        "desired": 12.0,
+        "why": "demand 11.4 (requests) -> 12",
+        "series": [{"name": "requests", "load": 741.3}],
+    }
+    return base | changes
+
+
+def shown(*rows: dict[str, Any], width: int = 120) -> str:
+    console = Console(file=StringIO(), width=width)
+    console.print(table(rows, "the title", "the caption"))
+    text = console.file
+    assert isinstance(text, StringIO)
+    return text.getvalue()
+
+
+def test_table_shows_load_demand_replicas_and_why() -> None:
+    lines = shown(row()).splitlines()
+    (line,) = [line for line in lines if "shop/web" in line]
+    assert line.replace("│", " ").split() == [
+        "shop/web",
+        "741",
+        "11.4",
+        "10",
+        "→",
+        "12",
+        "10",
+        *["demand", "11.4", "(requests)", "->", "12"],
+    ]
+    assert "the title" in lines[0]
+    assert "the caption" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "cells"),
+    [
+        pytest.param({"desired": 10.0}, ["741", "11.4", "10", "10", "steady"], id="nothing-moves"),
+        pytest.param(
+            {"current": nan, "desired": nan, "ready": nan, "demand": nan, "series": []}, ["-"] * 4 + ["steady"], id="nothing-known"
+        ),
+        pytest.param({"series": [{"load": 1.0}, {"load": nan}]}, ["1", "-", "11.4", "10", "→", "12", "10", "steady"], id="two-series"),
+        pytest.param({"why": "[bold]steady[/bold]"}, ["741", "11.4", "10", "→", "12", "10", "[bold]steady[/bold]"], id="markup-is-text"),
+    ],
+)
+def test_table_cells(changes: dict[str, Any], cells: list[str]) -> None:
+    (line,) = [line for line in shown(row(why="steady") | changes).splitlines() if "shop/web" in line]
+    assert line.replace("│", " ").split() == ["shop/web", *cells]
+
+
+def test_narrow_terminals_wrap_the_reason_only() -> None:
+    text = shown(row(why="a long reason " * 5), width=70)
+    assert max(map(len, text.splitlines())) <= 70
+    assert "shop/web │  741 │   11.4 │  10 → 12 │    10" in text
+
+
+def test_lines_tell_changes_once() -> None:
+    lines = Lines()
+    assert lines.changes([row(desired=10.0)]) == []
+    assert lines.changes([row(desired=12.0)]) == ["08:00:15 shop/web 10 → 12: demand 11.4 (requests) -> 12"]
+    assert lines.changes([row(desired=12.0)]) == []
+    assert lines.changes([row(desired=nan)]) == []
+    assert lines.changes([row(desired=11.0)]) == ["08:00:15 shop/web 12 → 11: demand 11.4 (requests) -> 12"]
+
+
+def test_summary_is_one_line_of_all() -> None:
+    found = Lines().summary([row(), row("news", desired=10.0, ready=9.0)])
+    assert found == "08:00:15 | shop/web load 741, 10 → 12 replicas, 10 ready | shop/news load 741, 10 replicas, 9 ready"
+
+
+def test_nothing_is_summed_up_before_the_first_decision() -> None:
+    undecided = row()
+    del undecided["at_s"]
+    assert Lines().summary([undecided]) == ""
+    assert Lines().summary([]) == ""
