@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -42,6 +43,11 @@ SAMPLES_MAX = 50_000
 
 FIRST_ROWS = 10
 """Rows of a range's first query, which finds out how many series there are: 5 000 fit."""
+
+LOOKBACK_IGNORED = (
+    "the server ignores lookback_delta (Prometheus before 2.43 does): a sample counts as current for as long as the server's own "
+    "look-back, five minutes by default"
+)
 
 _NOTICES_MAX = 1024
 
@@ -110,10 +116,11 @@ class _Line:
         credentials = Credentials(where, endpoint)
         self._session = Session(where, endpoint, credentials)
         self._client = PrometheusConnect(endpoint.base, headers=dict(endpoint.headers), session=self._session)
-        self._notices = notices
+        self._where, self._notices = where, notices
         self._lookback = {} if endpoint.lookback_delta_s is None else {"lookback_delta": f"{endpoint.lookback_delta_s:.3f}"}
 
     def instant(self, text: str, at_s: float, budget_s: float) -> Vector:
+        self._check_lookback(budget_s)
         params = {"time": f"{at_s:.3f}", **self._common(budget_s)}
         return self._noted(text, self._client.custom_query(text, params=params)).vector(at_s)
 
@@ -123,6 +130,17 @@ class _Line:
         # The client rounds times to whole seconds; what stands in params replaces that.
         params = {"start": f"{start_s:.3f}", "end": f"{end_s:.3f}", **self._common(budget_s)}
         return self._noted(text, self._client.custom_query_range(text, start, end, f"{step_s:.3f}", params=params)).runs()
+
+    def _check_lookback(self, budget_s: float) -> None:
+        """Find out, once, whether the server bounds what it shows: one that knows the parameter refuses nonsense in it."""
+        if not self._lookback or self._notices.is_lookback_checked:
+            return
+        try:
+            self._client.custom_query("vector(1)", params={**self._common(budget_s), "lookback_delta": "?"})
+        except PermanentError:
+            self._notices.note_lookback(self._where, is_known=True)
+        else:
+            self._notices.note_lookback(self._where, is_known=False)
 
     def cut(self) -> None:
         self._session.cut()
@@ -142,19 +160,33 @@ class _Line:
 
 
 class _Notices:
-    """Passes Prometheus's warnings and remarks on to the log, each once for each query."""
+    """What the threads of one endpoint have to say, each thing once."""
 
     def __init__(self) -> None:
+        self.is_lookback_checked = False
         self._told: dict[tuple[str, str], None] = {}
+        self._lock = threading.Lock()
 
     def tell(self, text: str, answer: Answer) -> None:
+        """Pass Prometheus's warnings and remarks about a query on to the log."""
         for level, words in ((logging.WARNING, answer.warnings), (logging.INFO, answer.infos)):
             for said in words:
-                if (text, said) not in self._told:
-                    self._told[text, said] = None
+                if self._is_new(text, said):
                     _log.log(level, "%s: %s (query: %s)", answer.where, said, text)
-        while len(self._told) > _NOTICES_MAX:
-            self._told.pop(next(iter(self._told)), None)
+
+    def note_lookback(self, where: str, *, is_known: bool) -> None:
+        """Note whether the server bounds what it shows; if not, that is a risk to know of."""
+        self.is_lookback_checked = True
+        if not is_known and self._is_new("", LOOKBACK_IGNORED):
+            _log.warning("%s: %s", where, LOOKBACK_IGNORED)
+
+    def _is_new(self, text: str, said: str) -> bool:
+        with self._lock:
+            is_new = (text, said) not in self._told
+            self._told[text, said] = None
+            if len(self._told) > _NOTICES_MAX:
+                del self._told[next(iter(self._told))]
+            return is_new
 
 
 def _lanes(name: str, endpoint: Endpoint, recorder: Recorder) -> Lanes[_Line]:

@@ -84,13 +84,11 @@ class Answer:
     def vector(self, at_s: float) -> Vector:
         """As an instant vector; ``at_s`` is what an empty one was evaluated at. Raises AnswerError if it is none."""
         samples = self._result("vector", list[_Sample])
-        values, times = np.empty(len(samples)), np.empty(len(samples))
-        for place, sample in enumerate(samples):
-            if sample.value is None:
-                raise self._histogram()
-            times[place] = sample.value[0]
-            values[place] = self._number(sample.value[1])
-        evaluated_at_s = float(times.min()) if samples else at_s
+        pairs = [sample.value for sample in samples if sample.value is not None]
+        if len(pairs) < len(samples):
+            raise self._histogram()
+        times, values = self._columns(pairs)
+        evaluated_at_s = float(times.min()) if pairs else at_s
         return Vector(tuple(sample.metric for sample in samples), values, evaluated_at_s, self.source_now_s)
 
     def runs(self) -> list[Run]:
@@ -99,9 +97,15 @@ class Answer:
         for series in self._result("matrix", list[_Samples]):
             if series.values is None:
                 raise self._histogram()
-            times = np.array([time for time, _ in series.values])
-            runs.append(Run(series.metric, times, np.array([self._number(text) for _, text in series.values])))
+            runs.append(Run(series.metric, *self._columns(series.values)))
         return runs
+
+    def _columns(self, pairs: list[tuple[float, str]]) -> tuple[Floats, Floats]:
+        """Times and values."""
+        try:
+            return np.array([time for time, _ in pairs], np.float64), np.array([float(text) for _, text in pairs], np.float64)
+        except ValueError as error:
+            raise AnswerError(f"{self.where}: expected numbers in the answer: {error}") from error
 
     def _result(self, wanted: str, shape: type[_Shape]) -> _Shape:
         try:
@@ -112,12 +116,6 @@ class Answer:
             raise AnswerError(f"{self.where}: answered 200, but not in the form of Prometheus's API: {error}") from error
         got = _TYPE_TEXT.get(data.result_type, f"the unknown type {data.result_type[:40]!r}") + _TYPE_HINT.get(data.result_type, "")
         raise AnswerError(f"{self.where}: {_TYPE_TEXT[wanted]} is needed, but the query gives {got}")
-
-    def _number(self, text: str) -> float:
-        try:
-            return float(text)
-        except ValueError as error:
-            raise AnswerError(f"{self.where}: the answer has {text[:40]!r} where a number is needed") from error
 
     def _histogram(self) -> AnswerError:
         return AnswerError(

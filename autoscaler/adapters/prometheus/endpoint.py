@@ -27,8 +27,8 @@ class Endpoint:
 
     ``url`` may have a path (a route prefix) and ``user:password@``; files are read again for every request (secrets) or every new
     connection (certificates), so rotation needs no restart. ``headers`` go with every request. ``lookback_delta_s`` is how old a
-    sample may be for an instant selector to see it (seconds; None: the server's default, five minutes). Raises ConfigError, with
-    every mistake, if the fields do not fit together.
+    sample may be for an instant selector to see it (seconds; None: the server's default, five minutes); Prometheus heeds it since
+    2.43. Raises ConfigError, with every mistake, if the fields do not fit together.
     """
 
     url: str = field(repr=False)

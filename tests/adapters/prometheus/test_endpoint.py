@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from autoscaler.adapters.prometheus import Endpoint, PrometheusSource
+from autoscaler.adapters.prometheus import LOOKBACK_IGNORED, Endpoint, PrometheusSource
 from autoscaler.adapters.prometheus.session import URL_MAX
 from autoscaler.core.spec import Query
 from autoscaler.errors import AnswerError, ConfigError, TransientError
 from autoscaler.testing.recorder import MemoryRecorder
 from tests.adapters.prometheus.conftest import LOAD
-from tests.adapters.prometheus.server import FaultServer
+from tests.adapters.prometheus.server import ONE, Exchange, FaultServer, refusal, reply
 
 AT_S = 1_700_000_040.0
 BUDGET_S = 5.0
@@ -98,20 +98,38 @@ async def test_path_is_kept(server: FaultServer, path: str) -> None:
     assert [request.path for request in server.requests] == [f"{prefix}/api/v1/query", f"{prefix}/api/v1/query_range"]
 
 
-@pytest.mark.parametrize(
-    ("fields", "lookback"),
-    [pytest.param({}, {}, id="default"), pytest.param({"lookback_delta_s": 30}, {"lookback_delta": "30.000"}, id="set")],
-)
-async def test_what_is_sent(server: FaultServer, fields: dict[str, Any], lookback: dict[str, str]) -> None:
-    async with opened(Endpoint(server.url, **fields)) as source:
+async def test_what_is_sent(server: FaultServer) -> None:
+    async with opened(Endpoint(server.url)) as source:
         await source.instant(Query('sum(rate(x{a="ü&b"}[1m]))'), AT_S + 0.25, 2.5)
         with pytest.raises(AnswerError):
             await source.range(LOAD, AT_S + 0.5, AT_S + 8.0, 2.5, 2.5)
     instant, ranged = server.requests
-    assert instant.params == {"query": 'sum(rate(x{a="ü&b"}[1m]))', "time": "1700000040.250", "timeout": "2.500", **lookback}
+    assert instant.params == {"query": 'sum(rate(x{a="ü&b"}[1m]))', "time": "1700000040.250", "timeout": "2.500"}
     span = {"start": "1700000040.500", "end": "1700000048.000", "step": "2.500"}
-    assert ranged.params == {"query": "load", "timeout": "2.500", **span, **lookback}
+    assert ranged.params == {"query": "load", "timeout": "2.500", **span}
     assert (instant.method, ranged.method) == ("GET", "GET")
+    assert {request.headers["User-Agent"] for request in server.requests} == {"autoscaler"}
+
+
+@pytest.mark.parametrize("is_known", [pytest.param(True, id="known"), pytest.param(False, id="ignored")])
+async def test_lookback(server: FaultServer, caplog: pytest.LogCaptureFixture, *, is_known: bool) -> None:
+    """It goes with every query, after one nonsensical that tells whether the server knows it."""
+
+    def answer(exchange: Exchange) -> None:
+        if is_known and exchange.request.params["lookback_delta"] == "?":
+            reply(400, refusal("bad_data", "cannot parse"))(exchange)
+        else:
+            reply(200, ONE)(exchange)
+
+    server.behave = answer
+    async with opened(Endpoint(server.url, lookback_delta_s=30)) as source:
+        for _ in range(2):
+            await source.instant(LOAD, AT_S, BUDGET_S)
+        with pytest.raises(AnswerError):
+            await source.range(LOAD, AT_S, AT_S, 15, BUDGET_S)
+    assert [request.params["lookback_delta"] for request in server.requests] == ["?", "30.000", "30.000", "30.000"]
+    told = [] if is_known else [f"Prometheus 'default' ({server.url}): {LOOKBACK_IGNORED}"]
+    assert caplog.messages == told
 
 
 async def test_long_query_travels_in_the_body(server: FaultServer) -> None:

