@@ -39,6 +39,8 @@ class Login:
             await self._load(self.configuration)
         except Unusable as error:
             raise ConfigError(f"{self.origin}: {words(error)}") from error
+        if not self.configuration.host.startswith(("https://", "http://")):
+            raise ConfigError(f"{self.origin}: server: expected a URL as https://host:port, got {self.configuration.host!r}")
 
 
 def find_login(kubeconfig: str = "", context: str = "", service_account: Path = SERVICE_ACCOUNT) -> Login:

@@ -35,7 +35,6 @@ Key: TypeAlias = tuple[str, str]
 
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _STEADY_S = 10.0  # a watch that lived that long was a good one
-_OVERTIME_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +58,17 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """``silence_s``: bookmarks come every 60 s, so after more than that somebody has hung up. ``watch_s``: drawn anew for each."""
+    """Seconds of real time, as I/O deadlines are.
+
+    ``silence_s``: bookmarks come every 60 s, so after more than that somebody has hung up. ``watch_s``: how long a watch is asked to
+    last, drawn anew for each; one that lasts ``overtime_s`` longer is ended by us.
+    """
 
     page: int = 500
     list_s: float = 30.0
     silence_s: float = 70.0
     watch_s: tuple[float, float] = (240.0, 300.0)
+    overtime_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,26 +180,28 @@ class Reflector(Generic[T]):
             "timeoutSeconds": str(int(seconds)),
         }
         call, accept = self._call("watch"), _METADATA_ONLY.format("") if self._selection.metadata_only else JSON
-        end = loop.time() + seconds + _OVERTIME_S
+        end = loop.time() + seconds + timing.overtime_s
         async with self._around.client.stream(call, query, accept=accept) as content:
             self.problem = None
             self._opened_at = self._around.clock.monotonic()
-            rest = b""
+            begun: list[bytes] = []
             try:
                 async with asyncio.timeout_at(min(loop.time() + timing.silence_s, end)) as limit:
                     while chunk := await content.readany():
-                        *lines, rest = (rest + chunk).split(b"\n")
-                        for line in lines:
-                            self._take(call, line)
-                        if lines:  # bytes that never end a line are no sign of life
-                            limit.reschedule(min(loop.time() + timing.silence_s, end))
-                        if len(rest) > ANSWER_MAX:
+                        begun.append(chunk)
+                        if b"\n" in chunk:
+                            *lines, rest = b"".join(begun).split(b"\n")
+                            begun = [rest]
+                            for line in lines:
+                                self._take(call, line)
+                            limit.reschedule(min(loop.time() + timing.silence_s, end))  # bytes alone are no sign of life
+                        elif sum(map(len, begun)) > ANSWER_MAX:
                             raise AnswerError(f"{call}: an event is longer than {ANSWER_MAX >> 20} MiB")
             except TimeoutError as error:
                 if loop.time() < end:
                     raise _SilentError(f"{call}: no event and no bookmark for {timing.silence_s:g} s") from error
-            if rest.strip():
-                raise AnswerError(f"{call}: the stream ended within an event: {in_one_line(rest)[-40:]!r}")
+            if cut := b"".join(begun).strip():
+                raise AnswerError(f"{call}: the stream ended within an event: {in_one_line(cut[:60])!r}")
 
     def _take(self, call: Call, line: bytes) -> None:
         """One line of a watch."""
