@@ -4,7 +4,9 @@
 
     peak     = highest demand of the window
     replicas = peak + max(replicas, share x peak)
-"""  # noqa: INP001 - found by `--policy-path`, not part of a package
+"""
+
+# ruff: noqa: INP001, RUF009 - found by `--policy-path`, not in a package; param() makes a dataclasses.field
 
 from __future__ import annotations
 
