@@ -6,6 +6,7 @@ import pytest
 
 from autoscaler.adapters.prometheus import PrometheusSource
 from autoscaler.core.spec import Query
+from autoscaler.ports import MetricSource
 from autoscaler.testing.sources import CONTRACT, RETRY_AFTER_S, Check, Fault, Series
 from tests.adapters.prometheus.server import Exchange, FaultServer, refusal, reply, success
 from tests.adapters.prometheus.store import Store
@@ -23,8 +24,9 @@ class FaultHarness:
 
     faults: Collection[Fault] = tuple(Fault)
 
-    def __init__(self, source: PrometheusSource, server: FaultServer) -> None:
-        self.source, self._server, self._store = source, server, Store()
+    def __init__(self, source: MetricSource, server: FaultServer) -> None:
+        self.source: MetricSource = source
+        self._server, self._store = server, Store()
         server.behave = self._store
 
     def query(self, name: str) -> Query:
