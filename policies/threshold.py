@@ -41,7 +41,7 @@ _EDGE = 1e-6
 """Demand is kept in single precision: a ratio this close to a mark (as a share of it) counts as on the mark, which is in the band."""
 
 _SLACK = 1e-9
-"""For sums in double precision."""
+"""What the guards leave out when they round a proposal up."""
 
 _MOVES = ("target", "step", "percent")
 
@@ -106,7 +106,7 @@ class Threshold:
         demand, current = view.demand[-1].astype(np.float64), view.current
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = demand / current
-        ratio[(demand == 0) & (current == 0)] = 0.0
+        ratio[(demand <= _SLACK) & (current == 0)] = 0.0
         followed = (state.seen_s < view.at_s) & (view.at_s - state.seen_s < 1.5 * view.interval_s)
         above_s = _since(ratio > params.high * (1 + _EDGE), np.where(followed, state.above_s, np.nan), view.at_s)
         below_s = _since(ratio < params.low * (1 - _EDGE), np.where(followed, state.below_s, np.nan), view.at_s)

@@ -122,7 +122,10 @@ class Case:
 
     def place(self, tick: int, series: int) -> str:
         """Where something was found."""
-        return f"at tick {tick} for series {series} with {self.rows[series]}"
+        default, params = self.policy.Params(), self.rows[series]
+        values = {item.name: getattr(params, item.name) for item in fields(params)}
+        others = [f"{name}={value!r}" for name, value in values.items() if value != getattr(default, name)]
+        return f"at tick {tick} for series {series} ({', '.join(others) or 'default parameters'})"
 
     def difference(self, replicas: Floats, series: Ints, when: str, first: int = 0) -> str:
         """What ``replicas[tick, k]`` of another run, from tick ``first`` on, say of ``series[k]`` that the plain run does not."""

@@ -20,7 +20,7 @@ from autoscaler.core.types import FREE, Bools, Codes, Floats, Ints, Singles, Tar
 from autoscaler.testing.policies.views import SOME_TIME_S
 
 SERIES = 14
-_TICKS = 48
+_TICKS = 40
 _PODS = 4
 _SEASON_ROWS = 2016
 
