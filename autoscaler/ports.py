@@ -154,8 +154,11 @@ class Views(Protocol):
         """One short row per workload."""
         ...
 
-    def workload(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """Everything about one: history, last decisions with every stage, where it is configured. None: not ours."""
+    def workload(self, namespace: str, name: str, kind: str = "") -> dict[str, Any] | None:
+        """Everything about one: history, last decisions with every stage, where it is configured. None: not ours.
+
+        ``kind`` tells two of the same name apart; empty: any.
+        """
         ...
 
     def alive(self) -> list[str]:

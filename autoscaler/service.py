@@ -101,7 +101,13 @@ def _recorder() -> PrometheusRecorder:
 async def _metric_source(settings: Settings, recorder: Recorder) -> AsyncIterator[MetricSource]:
     from autoscaler.adapters.prometheus import Endpoint, PrometheusSource
 
-    source = PrometheusSource({name: Endpoint(**fields) for name, fields in settings.endpoints().items()}, recorder)
+    endpoints = {}
+    for name, fields in settings.endpoints().items():
+        try:
+            endpoints[name] = Endpoint(**fields)
+        except ConfigError as error:
+            raise ConfigError(f"prometheus.{name}: {error}") from error
+    source = PrometheusSource(endpoints, recorder)
     try:
         yield source
     finally:
@@ -158,6 +164,7 @@ class Service:
         self._listen_for_signals()
         self._use(await parts.policies.load())
         async with serve(self.board, parts.recorder, parts.host, parts.port) as address:
+            log.info("listening on %s", address, extra={"fields": {"address": address}})
             started(address)
             work = [parts.cluster.run(), self._loop.run(), self._follow_policies(), *(task() for task in parts.beside)]
             running = asyncio.ensure_future(_together(work))

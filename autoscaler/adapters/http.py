@@ -57,14 +57,6 @@ COMMON_HEADERS = {
 }
 
 
-class Views(ports.Views, Protocol):
-    """The port, with the kind that a caller may name where two kinds share a name (empty: any)."""
-
-    def workload(self, namespace: str, name: str, kind: str = "") -> dict[str, Any] | None:
-        """Everything about one workload, or None."""
-        ...
-
-
 class Exposition(Protocol):
     """What can write the service's own metrics as a page."""
 

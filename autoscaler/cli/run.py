@@ -73,6 +73,6 @@ def run(
 
     async def serve() -> None:
         async with build(settings) as parts:
-            await Service(parts).run(lambda address: typer.echo(f"listening on {address}", err=True))
+            await Service(parts).run()
 
     asyncio.run(serve())

@@ -54,17 +54,31 @@ def demand_by_workload(record: TickRecord) -> Floats:
     return found
 
 
-def why(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) -> str:
-    """One line: demand, and what each guard made of the proposal.
+def signals_by_workload(record: TickRecord) -> Codes:
+    """The highest signal code of each workload's series ``[w]``: 0 where all answered."""
+    found = np.zeros(record.spec.slots, np.int8)
+    for call, series in zip(record.spec.calls, record.observation.series, strict=True):
+        used = call.owner >= 0
+        np.maximum.at(found, call.owner[used], series.signal[used])
+    return found
 
-    Such as ``demand 14.2 (requests) -> 15; 12: scale-up rate limit``.
+
+def why(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) -> str:
+    """One line: demand, the proposal with the policy's notes, and what each guard made of it.
+
+    Such as ``demand 14.2 (requests) -> 15.1 [stable 15.1, panic 14.6]; 12: scale-up rate limit``.
     """
     decision = record.decision
     parts = []
     best = _leader(record, slot, series)
     if best is not None:
-        name, demand, proposal = best
-        parts.append(f"demand {_number(demand)} ({name}) -> {_number(proposal)}")
+        spec, index, place = best
+        proposal = decision.proposals[index]
+        notes = ", ".join(
+            f"{name} {_number(column[place.slot])}" for name, column in proposal.notes.items() if not np.isnan(column[place.slot])
+        )
+        wanted = f"demand {_number(record.demand[index][place.slot])} ({spec.name}) -> {_number(proposal.replicas[place.slot])}"
+        parts.append(f"{wanted} [{notes}]" if notes else wanted)
     before = float(decision.combined.replicas[slot])
     for stage in decision.stages:
         code, after = Reason(int(stage.reason[slot])), float(stage.replicas[slot])
@@ -77,14 +91,14 @@ def why(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) 
     return "; ".join(parts)
 
 
-def _leader(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) -> tuple[str, float, float] | None:
-    """Name, demand and proposal of the series whose proposal won."""
-    best: tuple[str, float, float] | None = None
-    for spec, index, place in _places(record, slot, series):
-        proposal = float(record.decision.proposals[index].replicas[place.slot])
-        if not np.isnan(proposal) and (best is None or proposal > best[2]):
-            best = (spec.name, float(record.demand[index][place.slot]), proposal)
-    return best
+def _leader(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) -> tuple[SeriesSpec, int, SeriesSlot] | None:
+    """The series whose proposal won, the index of its call and its place in it."""
+    known = [
+        (float(record.decision.proposals[index].replicas[place.slot]), spec, index, place)
+        for spec, index, place in _places(record, slot, series)
+        if not np.isnan(record.decision.proposals[index].replicas[place.slot])
+    ]
+    return max(known, key=lambda each: each[0])[1:] if known else None
 
 
 def _complaints(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) -> list[str]:
@@ -162,5 +176,5 @@ def _series(record: TickRecord, spec: SeriesSpec, index: int, place: SeriesSlot)
     }
 
 
-def _number(value: float) -> str:
+def _number(value: np.floating[Any] | float) -> str:
     return "?" if np.isnan(value) else f"{value:.4g}"

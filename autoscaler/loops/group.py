@@ -14,7 +14,7 @@ from autoscaler import metrics
 from autoscaler.clock import Clock
 from autoscaler.core.columns import frozen, widened
 from autoscaler.core.decide import Decision, State, decide
-from autoscaler.core.explain import TickRecord, demand_by_workload, headline, recorded, why
+from autoscaler.core.explain import TickRecord, demand_by_workload, headline, recorded, signals_by_workload, why
 from autoscaler.core.history import History
 from autoscaler.core.observation import Observation, blank
 from autoscaler.core.roster import Roster
@@ -208,7 +208,7 @@ class Group:
 
 
 def _changed(record: TickRecord, before: TickRecord | None) -> Bools:
-    """Where there is news ``[w]``: another count or another reason than at the last tick, or a new workload."""
+    """Where there is news ``[w]``: another count, reason or kind of missing data than at the last tick, or a new workload."""
     now = record.decision
     if before is None:
         return np.ones(now.replicas.size, np.bool_)
@@ -217,6 +217,7 @@ def _changed(record: TickRecord, before: TickRecord | None) -> Bools:
     same: Bools = widened(before.spec.workloads.serial, w, 0) == record.spec.workloads.serial
     same &= _equal(widened(then.replicas, w, np.nan), now.replicas)
     same &= widened(headline(then), w, 0) == headline(now)
+    same &= widened(signals_by_workload(before), w, 0) == signals_by_workload(record)
     return np.logical_not(same)
 
 
