@@ -24,7 +24,10 @@ from autoscaler.ports import Vector
 
 Headers = Mapping[str, str]
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: brackets nested without end
+
 _WORDS_MAX = 300
+_RETRY_AFTER_MAX_S = 3600.0  # who asks for longer has miscounted
 
 _TYPE_TEXT = {"scalar": "a scalar", "string": "a string", "vector": "an instant vector", "matrix": "a range vector"}
 _TYPE_HINT = {
@@ -112,7 +115,7 @@ class Answer:
             data = msgspec.json.decode(self.data, type=_Data)
             if data.result_type == wanted:
                 return msgspec.json.decode(data.result, type=shape)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise AnswerError(f"{self.where}: answered 200, but not in the form of Prometheus's API: {error}") from error
         got = _TYPE_TEXT.get(data.result_type, f"the unknown type {data.result_type[:40]!r}") + _TYPE_HINT.get(data.result_type, "")
         raise AnswerError(f"{self.where}: {_TYPE_TEXT[wanted]} is needed, but the query gives {got}")
@@ -134,7 +137,7 @@ class Reader:
         """The answer in a body that came with status 200. Raises AnswerError if there is none."""
         try:
             envelope = msgspec.json.decode(body, type=_Envelope)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             kind = headers.get("Content-Type", "no content type")
             if not body.strip():
                 raise AnswerError(f"{self.where}: answered 200 with an empty body") from error
@@ -177,7 +180,7 @@ class Reader:
 def _refusal(body: bytes) -> _Envelope | None:
     try:
         envelope = msgspec.json.decode(body, type=_Envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return None
     return envelope if envelope.status == "error" else None
 
@@ -194,12 +197,12 @@ def _retry_after(headers: Headers) -> float | None:
     """Seconds that it asks to be left alone. A date counts from the server's own clock: ours may differ."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return min(float(text), _RETRY_AFTER_MAX_S)
     try:
         wait_s = parsedate_to_datetime(text).timestamp() - _clock(headers)
     except (ValueError, OverflowError):
         return None
-    return None if isnan(wait_s) else max(0.0, wait_s)
+    return None if isnan(wait_s) else min(max(0.0, wait_s), _RETRY_AFTER_MAX_S)
 
 
 def _redirect(headers: Headers) -> str:

@@ -98,6 +98,7 @@ class Crew(Generic[LineT]):
                 answer.set_exception(TransientError(f"{self._who}: closed"))
         for worker in self._living:
             worker.dismiss()
+        self._empty.clear()
         if self._living:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), _CLOSE_S)

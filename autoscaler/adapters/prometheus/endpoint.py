@@ -17,6 +17,7 @@ from requests.auth import AuthBase
 from autoscaler.errors import ConfigError, TransientError
 
 _SECRET_MIN = 4  # a shorter text occurs in messages by chance
+_SECRET_HEADER = re.compile("auth|cookie|key|password|secret|token", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff\t]*")
 
@@ -115,7 +116,8 @@ class Credentials(AuthBase):
         parts = urlsplit(endpoint.url)
         self._user = unquote(parts.username) if parts.username is not None else endpoint.username
         self._url_password = unquote(parts.password or "")
-        self._secrets = set(endpoint.headers.values())
+        self._fixed = {value for name, value in endpoint.headers.items() if _SECRET_HEADER.search(name)}
+        self._used: set[str] = set()
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """As requests calls it, last before sending."""
@@ -123,17 +125,17 @@ class Credentials(AuthBase):
         if endpoint.bearer_token_file is not None:
             token = self._read("bearer_token_file", endpoint.bearer_token_file)
             request.headers["Authorization"] = f"Bearer {token}"
-            self._secrets |= {token}
+            self._used = {token}
         elif self._user is not None:
             password = self._url_password if endpoint.password_file is None else self._read("password_file", endpoint.password_file)
             pair = base64.b64encode(f"{self._user}:{password}".encode()).decode()
             request.headers["Authorization"] = f"Basic {pair}"
-            self._secrets |= {password, pair}
+            self._used = {password, pair}
         return request
 
     def conceal(self, text: str) -> str:
         """The text without any secret: a server may echo what it was sent."""
-        for secret in sorted(self._secrets, key=len, reverse=True):
+        for secret in sorted(self._fixed | self._used, key=len, reverse=True):
             if len(secret) >= _SECRET_MIN:
                 text = text.replace(secret, "•••")
         return text

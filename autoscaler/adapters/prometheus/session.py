@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from http import HTTPStatus
-from http.client import BadStatusLine, RemoteDisconnected
+from http.client import HTTPException, RemoteDisconnected
 from typing import Any
 from urllib.parse import urlencode
 
@@ -30,6 +30,7 @@ from urllib3.exceptions import (
     HTTPError,
     IncompleteRead,
     InsecureRequestWarning,
+    LocationValueError,
     ProxyError,
     ReadTimeoutError,
 )
@@ -186,7 +187,7 @@ class Session(requests.Session):
         too_large = AnswerTooLargeError(
             f"{self._where}: the answer is larger than {BODY_MAX >> 20} MiB; aggregate in the query, as in sum(...)"
         )
-        if int(response.headers.get("Content-Length", "0")) > BODY_MAX:
+        if (response.raw.length_remaining or 0) > BODY_MAX:  # as its head announces
             raise too_large
         body = bytearray()
         for piece in response.iter_content(_PIECE):
@@ -205,8 +206,9 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (ReadTimeoutError, "no answer in time"),
     (RemoteDisconnected, "it closed the connection without an answer"),
     (IncompleteRead, "the answer broke off"),
-    (BadStatusLine, "it does not speak HTTP"),
+    (HTTPException, "what it says is no HTTP ({0.__class__.__name__})"),
     (DecodeError, "the answer cannot be unpacked"),
+    (LocationValueError, "its url cannot be used"),
 )
 
 

@@ -118,7 +118,15 @@ def large_when_unpacked(exchange: Exchange) -> None:
         pytest.param(break_off, TransientError, "Connection reset by peer", id="reset-in-body"),
         pytest.param(end_early, TransientError, "the answer broke off", id="ends-early"),
         pytest.param(hang_up, TransientError, "closed the connection without an answer", id="closes"),
-        pytest.param(lambda exchange: exchange.send(b"SSH-2.0-OpenSSH_9.9\r\n"), TransientError, "does not speak HTTP", id="not-http"),
+        pytest.param(
+            lambda exchange: exchange.send(b"SSH-2.0-OpenSSH_9.9\r\n"), TransientError, "is no HTTP (BadStatusLine)", id="not-http"
+        ),
+        pytest.param(
+            reply(200, ONE, headers={f"X-{index}": "" for index in range(200)}), TransientError, "is no HTTP (HTTPException)", id="headers"
+        ),
+        pytest.param(reply(200, ONE, headers={"X-Long": "a" * 70_000}), TransientError, "is no HTTP (LineTooLong)", id="long-header"),
+        pytest.param(reply(200, ONE, headers={"Content-Length": "1"}), TransientError, "InvalidHeader", id="two-lengths"),
+        pytest.param(reply(200, b'{"status":"success","data":' + b"[" * 100_000), AnswerError, "not in the form", id="nested-without-end"),
         pytest.param(reply(200, b"not gzip", headers={"Content-Encoding": "gzip"}), TransientError, "cannot be unpacked", id="broken-gzip"),
     ],
 )
@@ -209,6 +217,7 @@ def full_listener() -> Iterator[str]:
     [
         pytest.param("http://127.0.0.1:1", "Connection refused", id="refused"),
         pytest.param("http://-no-host-.invalid:9090/prom/", "its name does not resolve", id="dns"),
+        pytest.param(f"http://{'a' * 70}.test", "its url cannot be used", id="label-too-long"),
         pytest.param("http://user:hunter2@127.0.0.1:1/prom", "Connection refused", id="user-in-url"),
     ],
 )
@@ -238,6 +247,8 @@ async def test_no_connection_in_time(full_listener: str, recorder: MemoryRecorde
         pytest.param({"Retry-After": "Tue, 14 Nov 2023 22:14:30 GMT"}, 30.0, id="date-by-the-servers-clock"),
         pytest.param({"Retry-After": "Tue, 14 Nov 2023 22:00:00 GMT"}, 0.0, id="date-gone-by"),
         pytest.param({"Retry-After": "soon"}, None, id="nonsense"),
+        pytest.param({"Retry-After": "9" * 400}, 3600.0, id="for-ever"),
+        pytest.param({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, 3600.0, id="date-for-ever"),
         pytest.param({"Retry-After": "-3"}, None, id="negative"),
     ],
 )
@@ -302,10 +313,11 @@ async def test_secrets_that_come_back_are_hidden(server: FaultServer, recorder: 
 
     server.behave = echo
     url = server.url.replace("//", "//user:hunter2@")
-    source = PrometheusSource({"default": Endpoint(url, headers={"X-Api-Key": "k3y-0f-m1ne"})}, recorder)
+    source = PrometheusSource({"default": Endpoint(url, headers={"X-Api-Key": "k3y-0f-m1ne", "X-Scope-OrgID": "shop"})}, recorder)
     with pytest.raises(TransientError, match="500 Internal Server Error: Host: ") as raised:
         await source.instant(LOAD, AT_S, BUDGET_S)
     assert "Basic •••" in str(raised.value)
+    assert "X-Scope-OrgID: shop" in str(raised.value)  # who asks is no secret
     assert not {secret for secret in ("hunter2", "dXNlcjpodW50ZXIy", "k3y-0f-m1ne") if secret in repr(chain(raised.value))}
     await source.close()
 

@@ -150,6 +150,15 @@ async def test_close_ends_what_is_under_way(stage: Stage) -> None:
         await stage.crew.run(lambda _: "never")
 
 
+async def test_close_waits_for_threads_after_earlier_ones_have_gone(stage: Stage) -> None:
+    stage.yields = True
+    await stage.give_up_on(1)
+    await stage.until_stuck_are(0)
+    await stage.crew.run(lambda _: "idle now")
+    await stage.crew.close()
+    assert [thread for thread in threading.enumerate() if thread.name == "the server"] == []
+
+
 async def test_close_leaves_behind_what_cannot_be_ended(stage: Stage) -> None:
     await stage.give_up_on(1)
     began_s = asyncio.get_running_loop().time()
