@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
@@ -47,8 +46,8 @@ class Recorder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        frames = traceback.extract_tb(trace)
-        own = [frame for frame in frames if frame.filename == inspect.getfile(type(self.policy))]
+        code = getattr(type(self.policy).__call__, "__code__", None)
+        own = [frame for frame in traceback.extract_tb(trace) if code is not None and frame.filename == code.co_filename]
         if own:
             self.raised_at = f" ({PurePath(own[-1].filename).name}, line {own[-1].lineno})"
 
