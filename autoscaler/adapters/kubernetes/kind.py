@@ -100,11 +100,11 @@ class Kind(ABC, Generic[T]):
                 self._problem = await self._reflect(self.reflector)
             except AutoscalerError as error:
                 self._problem = error
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("%s", said)
             if isinstance(self._problem, NotFoundError):
                 self._shared.discovery.forget(self.scope.api_version)
-            if str(self._problem) != said:
-                said = str(self._problem)
-                log.warning("%s", said)
             now = self._clock.monotonic()
             if now - began >= _STEADY_S:
                 backoff.succeeded()

@@ -124,10 +124,10 @@ class Reflector(Generic[T]):
                 await self._watch()
             except AutoscalerError as error:
                 self._failed(error)
+                if isinstance(error, GoneError | NotFoundError):
+                    self._version = ""
                 if isinstance(error, NotFoundError):
                     return error
-                if isinstance(error, GoneError):
-                    self._version = ""
                 await self._pause(error)
             else:
                 self._around.recorder.add(WATCH_RESTARTS, str(self.resource), "closed")

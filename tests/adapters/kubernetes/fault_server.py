@@ -196,6 +196,16 @@ def silence() -> Step:
     return step
 
 
+def held(gate: asyncio.Event, then: Step) -> Step:
+    """Answer once the gate is open."""
+
+    async def step(request: web.Request) -> web.StreamResponse:
+        await gate.wait()
+        return await then(request)
+
+    return step
+
+
 def thing(name: str, version: int | str, uid: str = "", **fields: object) -> Json:
     """An object in namespace shop; its uid is its name unless given."""
     metadata = {"name": name, "namespace": "shop", "uid": uid or f"uid-{name}", "resourceVersion": str(version)}
