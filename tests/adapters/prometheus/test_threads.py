@@ -271,14 +271,18 @@ async def test_sick_endpoint_holds_up_no_other(server: FaultServer, recorder: Me
 
 
 async def test_many_deadlines_leave_no_thread(source: PrometheusSource, server: FaultServer) -> None:
-    before = threading.active_count()
+    def ours() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("Prometheus")]
+
     with hanging(server):
         for _ in range(25):
             await ask_all(source, SLOW, 0.01)
+            assert len(ours()) <= PLACES + STUCK_MAX
     for _ in range(100):
-        if threading.active_count() <= before:
+        if not ours():
             break
         await asyncio.sleep(0.01)
+    assert ours() == []
     server.behave = reply(200, ONE)
     assert (await source.instant(LOAD, AT_S, BUDGET_S)).values.tolist() == [42.0]
 
