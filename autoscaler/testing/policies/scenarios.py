@@ -114,7 +114,8 @@ class Scenario:
     def _pods(self, tick: int) -> Pods:
         real = (np.arange(_PODS)[:, None] < self.pod_count).T
         offsets = np.concatenate([[0], np.cumsum(self.pod_count)])
-        at_s, total = full(int(offsets[-1]), self._at_s(tick)), int(offsets[-1])
+        total = int(offsets[-1])
+        at_s = full(total, self._at_s(tick))
         return Pods(
             offsets=offsets,
             use=self.pod_use[tick].T[real],
