@@ -15,7 +15,7 @@ import numpy as np
 
 from autoscaler.core.columns import array_fields, frozen, full, readonly, taken, widened
 from autoscaler.core.guards import GUARDS, Context, Draft
-from autoscaler.core.memory import GuardState, aligned, forgotten, no_memory, pushed, with_events, without_events
+from autoscaler.core.memory import GuardState, aligned, no_memory, with_changes
 from autoscaler.core.observation import Observation, SeriesColumns
 from autoscaler.core.policy import Combined, Proposal, Proposed, View, abstention, combine, initial, propose, traits_of, walled
 from autoscaler.core.policy import State as PolicyValue
@@ -129,12 +129,8 @@ def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode
     so nothing is scaled down until a window has filled. What a dry run would have written is forgotten with it.
     """
     observed = observation.current
-    written = with_events(
-        guards,
-        observation.written_at_s,
-        observation.written_to - observation.written_from,
-        observation.at_s - _longest_period(spec),
-    )
+    oldest_s = observation.at_s - _longest_period(spec)
+    guards = with_changes(guards, observation.written_at_s, observation.written_to - observation.written_from, oldest_s)
     zero_ours, zero_seen = _zero(guards, observation, here)
 
     in_shadow = ~np.isnan(guards.shadow)
@@ -143,22 +139,14 @@ def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode
     leaves = here & (mode != Mode.DRY_RUN) & in_shadow
     shadow = np.where(enters, observed, np.where(leaves, np.nan, guards.shadow))
     current = np.where((mode == Mode.DRY_RUN) & ~np.isnan(shadow), shadow, observed)
-    guards = without_events(written, leaves)
-
-    seed = here & (~guards.seeded | leaves)
-    high, low = guards.high, guards.low
-    if seed.any():
-        since = observation.at_s - spec.workloads.window_s
-        high = pushed(forgotten(high, seed), current, observation.at_s, since[1], seed)
-        low = pushed(forgotten(low, seed), -current, observation.at_s, since[0], seed)
+    begins = here & (np.isnan(guards.since_s) | leaves)
     return replace(
         guards,
-        seeded=frozen(guards.seeded | seed),
+        since_s=frozen(np.where(begins, observation.at_s, guards.since_s)),
+        seed=frozen(np.where(begins, current, guards.seed)),
         shadow=frozen(shadow),
         zero_ours=frozen(zero_ours),
         zero_seen=frozen(zero_seen),
-        high=high,
-        low=low,
     ), current
 
 
@@ -176,7 +164,7 @@ def _left(guards: GuardState, spec: GroupSpec, at_s: float, would_be: Floats, cu
     follows = ~np.isnan(would_be)
     if not follows.any():
         return guards
-    guards = with_events(guards, full(would_be.size, at_s), would_be - current, at_s - _longest_period(spec))
+    guards = with_changes(guards, full(would_be.size, at_s), would_be - current, at_s - _longest_period(spec))
     return replace(guards, shadow=frozen(np.where(follows, would_be, guards.shadow)))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from autoscaler.core.behavior import Select
 from autoscaler.core.columns import frozen, full
-from autoscaler.core.memory import GuardState, highest, pushed
+from autoscaler.core.memory import GuardState, added, changed, extreme
 from autoscaler.core.observation import Observation
 from autoscaler.core.policy import Combined
 from autoscaler.core.spec import GroupSpec, When
@@ -136,20 +136,17 @@ def stabilisation(draft: Draft, context: Context) -> tuple[Draft, Codes]:
 
     A held workload records no recommendation, nor does one whose count is outside its bounds (as in the HPA).
     """
-    up_s, down_s = context.spec.workloads.window_s
-    free = ~draft.off & ~draft.held
-    records = free & (context.current >= context.min) & (context.current <= context.max)
-    since_up, since_down = context.at_s - up_s, context.at_s - down_s
+    window_s = context.spec.workloads.window_s
+    longest_s = window_s.max(initial=0.0)
     wanted, state = draft.replicas, draft.state
-    top = bottom = wanted
-    if (down_s > 0).any():
-        high = pushed(state.high, wanted, context.at_s, since_down, records & (down_s > 0))
-        top = np.where(down_s > 0, np.maximum(wanted, highest(high, since_down)), wanted)
-        state = replace(state, high=high)
-    if (up_s > 0).any():
-        low = pushed(state.low, -wanted, context.at_s, since_up, records & (up_s > 0))
-        bottom = np.where(up_s > 0, np.minimum(wanted, -highest(low, since_up)), wanted)
-        state = replace(state, low=low)
+    free = ~draft.off & ~draft.held
+    start_up, start_down = context.at_s - window_s
+    bottom = np.fmin(wanted, extreme(state, start_up, np.fmin))
+    top = np.fmax(wanted, extreme(state, start_down, np.fmax))
+    records = free & (context.current >= context.min) & (context.current <= context.max)
+    if longest_s > 0 and records.any():
+        row = np.where(records, wanted, np.nan)
+        state = replace(state, recommendations=added(state.recommendations, context.at_s, row, context.at_s - longest_s))
     # The HPA with `behavior`: the current count, raised to `bottom`, then lowered to `top`; without it: `top`, whatever the count.
     stable = np.where(context.spec.workloads.classic, top, np.minimum(np.maximum(context.current, bottom), top))
     replicas = np.where(free, stable, wanted)
@@ -195,8 +192,7 @@ def _limit(draft: Draft, context: Context, direction: int) -> Floats:
         if not exists.any():
             continue
         any_rule |= exists
-        inside = draft.state.event_at_s > context.at_s - period_s
-        start = current - np.where(inside, draft.state.event_change, 0.0).sum(axis=0)
+        start = current - changed(draft.state, context.at_s - period_s)
         if direction == 0:
             reach = np.where(percent, np.ceil(start * (1 + value / 100)), start + value)
         else:

@@ -34,7 +34,7 @@ class _Slots:
 
     def take(self) -> int:
         if not self.free:
-            grown = max(_FIRST_CAPACITY, 2 * self.capacity)
+            grown = self.capacity + max(_FIRST_CAPACITY, self.capacity // 4)
             self.free = list(range(grown - 1, self.capacity - 1, -1))
             self.capacity = grown
         return self.free.pop()

@@ -154,7 +154,7 @@ def test_an_observation_of_other_members_is_refused() -> None:
     rig = looking_back(3)
     early = observe(rig.roster, at(0), {})
     rig.roster.swap(join=[spec(f"w{number}", policy=choice(EXTREME)) for number in range(20)])
-    with pytest.raises(ValueError, match=r"has 8 series of Extreme/least=False, the spec 32: it was made for other members"):
+    with pytest.raises(ValueError, match=r"has 8 series of Extreme/least=False, the spec 24: it was made for other members"):
         rig.history.record(rig.roster.spec, early)
 
 

@@ -1,6 +1,7 @@
-"""What the guards remember: runs against a plain list of recommendations, and scale events."""
+"""What the guards remember: tracks against plain lists, and whose memory a slot has."""
 
 from dataclasses import replace
+from math import inf, isnan, nan
 
 import numpy as np
 import pytest
@@ -8,95 +9,117 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.core.columns import full
-from autoscaler.core.memory import aligned, forgotten, highest, no_memory, no_runs, pushed, with_events, without_events
-from autoscaler.core.types import Floats
+from autoscaler.core.memory import GuardState, Track, added, aligned, changed, extreme, folded, no_memory, with_changes
+from tests.core.build import known_or_none
+from tests.core.snapshot import snapshot, writeable
 
 W = 3
-ticks = st.lists(
-    st.tuples(
-        st.integers(1, 4),
-        st.tuples(*[st.one_of(st.just(float("nan")), st.integers(0, 12).map(float))] * W),
-        st.tuples(*[st.booleans()] * W),
-    ),
-    max_size=60,
-)
-windows = st.tuples(*[st.sampled_from([0.0, 15.0, 40.0, 60.0, 200.0])] * W)
+LONGEST_S = 200.0
 
 
-@given(history=ticks, window_s=windows)
-@settings(max_examples=200)
-def test_runs_have_the_maximum_that_the_whole_list_has(
-    history: list[tuple[int, tuple[float, ...], tuple[bool, ...]]], window_s: tuple[float, ...]
-) -> None:
-    runs, at_s = no_runs(W), 0.0
-    seen: list[list[tuple[float, float]]] = [[] for _ in range(W)]
-    for steps, values, where in history:
-        at_s += 15.0 * steps
-        oldest_s = at_s - np.array(window_s)
-        before = runs.value.tobytes()
-        after = pushed(runs, np.array(values), at_s, oldest_s, np.array(where))
-        assert runs.value.tobytes() == before, "a value is not changed"
-        runs = after
-        for column in range(W):
-            if where[column] and not np.isnan(values[column]):
-                seen[column].append((at_s, values[column]))
-        expected = [max((v for t, v in seen[column] if t > oldest_s[column]), default=-np.inf) for column in range(W)]
-        assert highest(runs, oldest_s).tolist() == expected
-        for column in range(W):
-            kept = runs.value[:, column][~np.isnan(runs.value[:, column])]
-            assert (np.diff(kept) < 0).all(), "strictly falling"
+def members(*since_s: float) -> GuardState:
+    """The memory of workloads that were first seen then, at 3 replicas."""
+    state = aligned(no_memory(), np.arange(1, len(since_s) + 1))
+    return replace(state, since_s=np.array(since_s), seed=full(len(since_s), 3.0))
 
 
-def test_runs_grow_only_as_deep_as_what_falls() -> None:
-    runs = no_runs(1)
-    for tick in range(400):
-        at_s = 15.0 * tick
-        value = 1000.0 - tick if tick < 10 else 5.0
-        runs = pushed(runs, np.array([value]), at_s, np.array([at_s - 300.0]), np.ones(1, np.bool_))
-    assert runs.value.shape[0] == 16
-    falling = no_runs(1)
-    for tick in range(400):
-        at_s = 15.0 * tick
-        falling = pushed(falling, np.array([1000.0 - tick]), at_s, np.array([at_s - 300.0]), np.ones(1, np.bool_))
-        assert highest(falling, np.array([at_s - 300.0])) == 1000 - max(0, tick - 19)
-    assert falling.value.shape[0] == 32, "20 live entries; the outdated ones went"
+def three(values: st.SearchStrategy[float]) -> st.SearchStrategy[tuple[float, ...]]:
+    return st.tuples(*[values] * W)
 
 
-def test_runs_are_forgotten_where_told() -> None:
-    runs = pushed(no_runs(2), np.array([5.0, 6.0]), 15.0, np.zeros(2), np.ones(2, np.bool_))
-    left = forgotten(runs, np.array([True, False, False]))
-    assert highest(left, np.zeros(3)).tolist() == [-np.inf, 6.0, -np.inf]
-
-
-def events(state_events: tuple[Floats, Floats], column: int) -> list[tuple[float, float]]:
-    at_s, change = state_events
-    return sorted((float(t), float(c)) for t, c in zip(at_s[:, column], change[:, column], strict=True) if not np.isnan(t))
+windows = three(st.sampled_from([0.0, 15.0, 40.0, 60.0, LONGEST_S]))
+beginnings = three(st.sampled_from([0.0, 30.0, 300.0, nan]))
 
 
 @given(
-    history=st.lists(st.tuples(st.integers(0, 4), st.tuples(*[st.integers(-3, 3)] * W)), max_size=50),
-    period_s=st.sampled_from([15.0, 60.0, 300.0]),
+    history=st.lists(st.tuples(st.integers(1, 4), three(st.one_of(st.just(nan), st.integers(0, 12).map(float)))), max_size=40),
+    window_s=windows,
+    since_s=beginnings,
 )
-@settings(max_examples=100)
-def test_events_of_the_period_are_all_there(history: list[tuple[int, tuple[int, ...]]], period_s: float) -> None:
-    state = aligned(no_memory(), np.arange(1, W + 1))
-    seen: list[list[tuple[float, float]]] = [[] for _ in range(W)]
-    at_s = 0.0
-    for steps, changes in history:
+@settings(max_examples=150)
+def test_extremes_are_those_of_the_whole_list(
+    history: list[tuple[int, tuple[float, ...]]], window_s: tuple[float, ...], since_s: tuple[float, ...]
+) -> None:
+    state, at_s = members(*since_s), 0.0
+    seen: list[list[tuple[float, float]]] = [[(since, 3.0)] if not isnan(since) else [] for since in since_s]
+    for steps, values in history:
         at_s += 15.0 * steps
-        change = np.where(np.array(changes) == 3, np.nan, np.array(changes, np.float64))
-        state = with_events(state, full(W, at_s), change, at_s - period_s)
-        for column in range(W):
-            if change[column] and not np.isnan(change[column]):
-                seen[column].append((at_s, change[column]))
-            live = [event for event in events((state.event_at_s, state.event_change), column) if event[0] > at_s - period_s]
-            assert live == sorted(event for event in seen[column] if event[0] > at_s - period_s)
+        before = snapshot(state)
+        grown = replace(state, recommendations=added(state.recommendations, at_s, np.array(values), at_s - LONGEST_S))
+        assert snapshot(state) == before, "a state is not changed"
+        state = grown
+        start_s = at_s - np.array(window_s)
+        for column, (since, value) in enumerate(zip(since_s, values, strict=True)):
+            if at_s >= since and not isnan(value):
+                seen[column].append((at_s, value))
+            if not isnan(since):
+                live = [v for then, v in seen[column] if then > start_s[column]]
+                assert np.nan_to_num(extreme(state, start_s, np.fmax), nan=-1)[column] == max(live, default=-1)
+                assert np.nan_to_num(extreme(state, start_s, np.fmin), nan=-1)[column] == min(live, default=-1)
 
 
-def test_events_are_forgotten_where_told() -> None:
-    state = with_events(aligned(no_memory(), np.arange(1, 3)), np.array([15.0, 15.0]), np.array([2.0, -1.0]), 0.0)
-    state = without_events(state, np.array([True, False]))
-    assert [events((state.event_at_s, state.event_change), column) for column in range(2)] == [[], [(15.0, -1.0)]]
+@given(
+    history=st.lists(st.tuples(st.integers(0, 4), three(st.sampled_from([nan, 0.0, -2.0, 1.0, 5.0])), st.booleans()), max_size=40),
+    period_s=windows,
+    since_s=three(st.sampled_from([-inf, 30.0, 300.0])),
+)
+@settings(max_examples=150)
+def test_changes_of_a_period_add_up(
+    history: list[tuple[int, tuple[float, ...], bool]], period_s: tuple[float, ...], since_s: tuple[float, ...]
+) -> None:
+    state, at_s = members(*since_s), 0.0
+    seen: list[list[tuple[float, float]]] = [[] for _ in range(W)]
+    for steps, changes, late in history:
+        at_s += 15.0 * steps
+        when = np.array([at_s, at_s - 30.0 * late, at_s])
+        state = with_changes(state, when, np.array(changes), at_s - LONGEST_S)
+        start_s = at_s - np.array(period_s)
+        for column, change in enumerate(changes):
+            if not isnan(change) and when[column] >= since_s[column]:
+                seen[column].append((when[column], change))
+            assert changed(state, start_s)[column] == sum(c for then, c in seen[column] if then > start_s[column])
+
+
+def track(*rows: tuple[float, list[float]]) -> Track:
+    made = Track()
+    for at_s, row in rows:
+        made = added(made, at_s, np.array(row), -inf)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("start_s", "combine", "nothing", "result"),
+    [
+        pytest.param([0.0, 0.0, 0.0], np.fmax, nan, [9.0, 8.0, 5.0], id="all"),
+        pytest.param([15.0, 15.0, 15.0], np.fmax, nan, [2, 8, 5], id="after-a-row-not-at-it"),
+        pytest.param([15.0, 0.0, 30.0], np.fmin, nan, [2, 4, None], id="each-from-its-own-start"),
+        pytest.param([0.0, 15.0, 30.0], np.add, 0.0, [11, 8, 0], id="sum"),
+        pytest.param([30.0, 45.0, inf], np.fmax, nan, [None, None, None], id="nothing-there"),
+        pytest.param([nan, 0.0, nan], np.fmax, nan, ["any", 8, "any"], id="no-start-is-no-matter"),
+    ],
+)
+def test_fold(start_s: list[float], combine: np.ufunc, nothing: float, result: list[float | str | None]) -> None:
+    made = folded(track((15.0, [9.0, 4.0]), (30.0, [2.0, 8.0, 5.0])), np.array(start_s), combine, nothing)
+    cared_for = [known_or_none(value) for value, expected in zip(made, result, strict=True) if expected != "any"]
+    assert cared_for == [value for value in result if value != "any"]
+
+
+def test_an_empty_track_has_nothing() -> None:
+    assert folded(Track(), np.zeros(2), np.add, 0.0).tolist() == [0, 0]
+    assert folded(track((15.0, [1.0])), np.zeros(0), np.add, 0.0).size == 0
+
+
+def test_a_track_shares_its_rows_and_drops_the_oldest() -> None:
+    before = track((15.0, [1.0]), (30.0, [2.0]), (45.0, [3.0]))
+    after = added(before, 60.0, np.array([4.0]), 15.0)
+    assert after.at_s == (30.0, 45.0, 60.0)
+    assert (after.rows[0] is before.rows[1], after.rows[1] is before.rows[2]) == (True, True)
+    assert writeable(after) == []
+
+
+def test_no_change_costs_no_row() -> None:
+    state = with_changes(members(0.0, 0.0), full(2, 15.0), np.array([0.0, nan]), 0.0)
+    assert state.changes == Track()
 
 
 @pytest.mark.parametrize(
@@ -112,12 +135,14 @@ def test_events_are_forgotten_where_told() -> None:
 def test_memory_follows_serials(before: list[int], after: list[int], kept: list[bool]) -> None:
     w = len(before)
     state = aligned(no_memory(), np.array(before, np.int64))
-    state = replace(state, seeded=np.ones(w, np.bool_), failures=full(w, 5.0), zero_ours=np.ones(w, np.bool_), shadow=full(w, 9.0))
-    state = with_events(state, full(w, 15.0), full(w, 1.0), 0.0)
-    state = replace(state, high=pushed(state.high, full(w, 7.0), 15.0, full(w, 0.0), np.ones(w, np.bool_)))
+    yes, at_15 = np.ones(w, np.bool_), full(w, 15.0)
+    state = replace(state, since_s=at_15, seed=full(w, 3.0), failures=full(w, 5.0), zero_ours=yes, zero_seen=yes, shadow=full(w, 9.0))
+    state = with_changes(state, full(w, 15.0), full(w, 1.0), 0.0)
+    state = replace(state, recommendations=added(state.recommendations, 15.0, full(w, 7.0), 0.0))
     new = aligned(state, np.array(after, np.int64))
-    assert new.seeded.tolist() == new.zero_ours.tolist() == kept
+    assert new.zero_ours.tolist() == new.zero_seen.tolist() == kept
     assert new.failures.tolist() == [5.0 if stays else 0.0 for stays in kept]
     assert (~np.isnan(new.shadow)).tolist() == kept
-    assert (highest(new.high, full(len(after), 0.0)) == 7).tolist() == kept
-    assert (~np.isnan(new.event_at_s)).any(axis=0).tolist() == kept
+    newcomers = replace(new, since_s=np.where(kept, new.since_s, 30.0), seed=np.where(kept, new.seed, 4.0))
+    assert extreme(newcomers, full(len(after), 0.0), np.fmax).tolist() == [7.0 if stays else 4.0 for stays in kept]
+    assert changed(newcomers, full(len(after), 0.0)).tolist() == [1.0 if stays else 0.0 for stays in kept]
