@@ -23,8 +23,6 @@ Unknown is not zero. A row without data leaves both sums. If less than half of a
 that moves only because old rows drop out of it is no reason to scale. Such a tick neither begins nor prolongs a panic.
 """
 
-# ruff: noqa: RUF009 - param() makes a dataclasses.field
-
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -23,8 +23,6 @@ Inside the band it proposes the current count. That is a proposal: of a workload
 band, or waits for its ``downFor``, keeps the others from scaling down.
 """
 
-# ruff: noqa: RUF009 - param() makes a dataclasses.field
-
 from __future__ import annotations
 
 from collections.abc import Iterable

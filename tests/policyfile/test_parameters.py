@@ -1,5 +1,3 @@
-# ruff: noqa: RUF009 - param() makes a dataclasses.field
-
 from dataclasses import dataclass, replace
 from typing import Any
 

@@ -215,10 +215,10 @@ def test_unknown_property_is_refused() -> None:
 
 @dataclass(frozen=True)
 class Choices:
-    low: Floats = param(1.0, ge=0.5, lt=1.5, doc="less than high")  # noqa: RUF009 - makes a field
-    high: Floats = param(2.0, gt=1.5, le=2.5, doc="more than low")  # noqa: RUF009 - makes a field
-    whole: Floats = param(3, ge=1, doc="a whole number")  # noqa: RUF009 - makes a field
-    pause_s: Floats = param(0.0, ge=0, doc="a duration")  # noqa: RUF009 - makes a field
+    low: Floats = param(1.0, ge=0.5, lt=1.5, doc="less than high")
+    high: Floats = param(2.0, gt=1.5, le=2.5, doc="more than low")
+    whole: Floats = param(3, ge=1, doc="a whole number")
+    pause_s: Floats = param(0.0, ge=0, doc="a duration")
     kind: str = param("a", choices=("a", "b", "c"), doc="one of three")
     strict: bool = param(False, doc="one of two")
 

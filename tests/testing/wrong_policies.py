@@ -17,7 +17,7 @@ Answer: TypeAlias = Any
 
 @dataclass(frozen=True)
 class Factor:
-    factor: Floats = param(1.0, gt=0, le=4, doc="replicas for each replica of demand")  # noqa: RUF009 - makes a field
+    factor: Floats = param(1.0, gt=0, le=4, doc="replicas for each replica of demand")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@
     replicas = peak + max(replicas, share x peak)
 """
 
-# ruff: noqa: INP001, RUF009 - found by `--policy-path`, not in a package; param() makes a dataclasses.field
+# ruff: noqa: INP001 - found by `--policy-path`, not in a package
 
 from __future__ import annotations
 
