@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from autoscaler.core.spec import WorkloadSpec
+from autoscaler.core.spec import PolicyChoice, WorkloadSpec
 from autoscaler.errors import ConfigError
 from autoscaler.policyfile import checks, messages, positions
 from autoscaler.policyfile.parameters import choose
@@ -23,7 +23,7 @@ from autoscaler.policyfile.schema import API_VERSION, KIND, ScalingPolicy
 from autoscaler.policyfile.specs import schedule_rows, to_spec, workload_of
 from autoscaler.policyfile.syntax import decode
 from autoscaler.ports import PolicySet
-from autoscaler.registry import find, names
+from autoscaler.registry import Registered, find, names
 
 SIZE_MAX = 16 * 2**20
 """Bytes in one file; a ConfigMap holds one MiB at most."""
@@ -130,11 +130,14 @@ def _policy(document: Document) -> tuple[Loaded | None, list[Problem]]:
     except ValidationError as error:
         problems += messages.problems(document, ScalingPolicy, error.errors(include_url=False))
     problems += [document.problem(path, text) for path, text in checks.mistakes(document.root.plain)]
-    spec, wrong = _spec(document, policy)
+    chosen, wrong = _chosen(document)
     problems += wrong
+    if policy is not None and chosen is not None and not problems:
+        registered, choice = chosen
+        origin = f"{document.file} ({policy.metadata.name})"
+        return Loaded(document, policy, to_spec(policy, choice, registered.traits.behavior, origin)), []
     structural = {problem.field for problem in document.problems}  # what YAML has lost is not what the user gave
-    problems = [problem for problem in problems if problem in document.problems or problem.field not in structural]
-    return (Loaded(document, policy, spec) if policy is not None and spec is not None and not problems else None), problems
+    return None, [problem for problem in problems if problem in document.problems or problem.field not in structural]
 
 
 def _foreign(document: Document) -> Iterator[Problem]:
@@ -148,8 +151,8 @@ def _foreign(document: Document) -> Iterator[Problem]:
         yield document.problem(path, f"expected kind: {KIND} and apiVersion: {API_VERSION}, got {given}")
 
 
-def _spec(document: Document, policy: ScalingPolicy | None) -> tuple[WorkloadSpec | None, list[Problem]]:
-    """The workload's spec, or what is wrong with the scaling policy that the document names."""
+def _chosen(document: Document) -> tuple[tuple[Registered, PolicyChoice] | None, list[Problem]]:
+    """The scaling policy that the document names, with its parameters, or what is wrong with them."""
     node = document.root.at(("spec", "policy"))
     given = dict(node.plain) if node is not None and isinstance(node.plain, dict) else {}
     name = given.pop("type", None)
@@ -164,10 +167,7 @@ def _spec(document: Document, policy: ScalingPolicy | None) -> tuple[WorkloadSpe
         return None, [document.problem(("spec", "policy", "type"), text)]
     path: FieldPath = ("spec", "policy")
     wrong = [document.problem((*path, fault.name) if fault.name else path, fault.text, key=fault.unknown) for fault in faults]
-    if policy is None or choice is None:
-        return None, wrong
-    origin = f"{document.file} ({policy.metadata.name})"
-    return to_spec(policy, choice, registered.traits.behavior, origin), wrong
+    return (None if choice is None else (registered, choice)), wrong
 
 
 def assemble(parsed: Iterable[Parsed], unread: Iterable[Problem] = ()) -> tuple[Loaded, ...]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from autoscaler.policyfile.positions import Document
-from autoscaler.policyfile.problems import FieldPath, Problem, did_you_mean, got, one_of
+from autoscaler.policyfile.problems import EMPTY, FieldPath, Problem, did_you_mean, got, one_of
 
 _EXPECTED = {
     "string_type": "text",
@@ -46,7 +46,7 @@ def _text(error: ErrorDetails, model: type[BaseModel]) -> str:
         *above, name = error["loc"]
         return f"unknown field; {did_you_mean(str(name), _known(tuple(above), model))}"
     if error["input"] is None:
-        return "empty; give it a value, or leave it out if it has a default"
+        return EMPTY
     return _WORDS.get(kind, _type)(error)
 
 

@@ -13,6 +13,8 @@ FieldPath: TypeAlias = tuple[str | int, ...]
 """The way from a document's root to a value: keys and list indices."""
 
 
+EMPTY = "empty; give it a value, or leave it out if it has a default"
+
 _SHOWN = 60
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 from pydantic.alias_generators import to_camel
 
 from autoscaler.policyfile import durations, quantities, schedule
-from autoscaler.policyfile.problems import got, one_of
+from autoscaler.policyfile.problems import EMPTY, got, one_of
 
 API_VERSION = "autoscaler.dev/v1alpha1"
 KIND = "ScalingPolicy"
@@ -98,6 +98,14 @@ class _Part(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, alias_generator=to_camel, use_attribute_docstrings=True, validate_by_name=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _given(cls, value: object) -> object:
+        """Refuse null: whoever wrote ``minReplicas:`` meant something, and it is not the default."""
+        if value is None:
+            raise ValueError(EMPTY)
+        return value
 
 
 class Metadata(_Part):
