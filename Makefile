@@ -40,7 +40,7 @@ cluster-test: $(VENV)/.dev ## Run the tests against a real Kubernetes and a real
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure `decide` for 10 000 workloads: median, p99 and memory
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.decide
 
 ##@ Keep it
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
