@@ -16,7 +16,7 @@ from autoscaler.errors import AnswerError, AutoscalerError, PermanentError, Tran
 from autoscaler.metrics import QUERY_SECONDS
 from autoscaler.ports import Matrix, Vector
 from autoscaler.testing.recorder import MemoryRecorder
-from tests.adapters.prometheus.conftest import LOAD
+from tests.adapters.prometheus.conftest import LOAD, until_no_thread_asks
 from tests.adapters.prometheus.server import ONE, Behaviour, Exchange, FaultServer, head, refusal, reply, success
 
 AT_S = 1_700_000_040.0
@@ -189,6 +189,7 @@ async def test_deadline_holds(source: PrometheusSource, server: FaultServer, rec
     assert len(server.requests) == 1
     (took_s,) = recorder.observed(QUERY_SECONDS, "default", "timeout")
     assert took_s == pytest.approx(SHORT_S, abs=SLACK_S)
+    await until_no_thread_asks()  # its line is cut, so its thread ends although the server goes on
     server.behave = reply(200, ONE)
     vector = await source.instant(LOAD, AT_S, BUDGET_S)
     assert vector.values.tolist() == [42.0]
