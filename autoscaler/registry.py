@@ -14,6 +14,7 @@ import sys
 import tomllib
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import Field, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -163,7 +164,8 @@ def _imported(name: str) -> object:
         raise ConfigError(f'unknown policy "{name}"; known: {", ".join(names())}, or module:Name for one of your own')
     importlib.invalidate_caches()
     try:
-        found = _guarded(lambda: importlib.import_module(module), f"policy {name}: cannot import module {module}")
+        with redirect_stdout(sys.stderr):  # stdout is for our data
+            found: object = _guarded(lambda: importlib.import_module(module), f"policy {name}: cannot import module {module}")
     except ConfigError as error:
         if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name in {module, module.partition(".")[0]}:
             raise ConfigError(f"policy {name}: no module {module}; install it, or name its directory as a policy path") from error

@@ -12,7 +12,7 @@ import importlib
 import os
 import sys
 from pathlib import PurePath
-from typing import cast
+from typing import Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -26,6 +26,10 @@ FAILED, USAGE, INVALID = 1, 2, 3
 
 class _Verbs(TyperGroup):
     """The verbs as commands, each made from its module when it is asked for."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they are
+        super().__init__(*args, **kwargs)
+        self.commands = dict.fromkeys(VERBS, typer.core.TyperCommand("not made yet"))  # "Did you mean …?" looks at the names
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002 - click's signature
         return list(VERBS)

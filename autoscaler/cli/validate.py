@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def validate(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files, directories of *.yaml and *.yml, or - for stdin.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH…", readable=False, help="Files, directories of *.yaml and *.yml, or - for stdin."),
+    ],
     output: FormatOption = Format.TABLE,
     policy_path: PolicyPathOption = None,
 ) -> None:
