@@ -139,7 +139,7 @@ def test_rights_are_those_of_one_namespace_and_no_more() -> None:
         "kind": "Role",
         "name": MANIFESTS["role.yaml"]["metadata"]["name"],
     }
-    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": KUSTOMIZATION["namespace"]}]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name}]
 
 
 def environment() -> dict[str, str]:
