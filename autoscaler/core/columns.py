@@ -25,11 +25,6 @@ def frozen(array: NDArray[A]) -> NDArray[A]:
     return array
 
 
-def readonly(array: NDArray[A]) -> NDArray[A]:
-    """A read-only view: for arrays that somebody else owns and may write to."""
-    return frozen(array.view()) if array.flags.writeable else array
-
-
 def full(shape: int | tuple[int, ...], value: float) -> NDArray[np.float64]:
     """A new writable float64 array of one value."""
     return np.full(shape, value, dtype=np.float64)
@@ -42,6 +37,12 @@ def array_fields(table: object) -> dict[str, NDArray[Any]]:
         raise TypeError(message)
     found = {field.name: getattr(table, field.name) for field in fields(table)}
     return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+
+
+def protected(table: T) -> T:
+    """The table with a read-only view in place of every array that its owner may write to."""
+    open_ones = {name: frozen(array.view()) for name, array in array_fields(table).items() if array.flags.writeable}
+    return replace(table, **open_ones) if open_ones else table  # type: ignore[type-var]
 
 
 def widened(array: NDArray[A], slots: int, blank: object) -> NDArray[A]:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from autoscaler.core.columns import array_fields, frozen, full, readonly, taken, widened
+from autoscaler.core.columns import array_fields, frozen, full, protected, taken, widened
 from autoscaler.core.guards import GUARDS, Context, Draft
-from autoscaler.core.memory import GuardState, aligned, no_memory, with_changes
+from autoscaler.core.memory import GuardState, Track, aligned, no_memory, with_changes
 from autoscaler.core.observation import Observation, SeriesColumns
 from autoscaler.core.policy import Combined, Proposal, Proposed, View, abstention, combine, initial, propose, traits_of, walled
 from autoscaler.core.policy import State as PolicyValue
@@ -107,6 +107,16 @@ def decide(state: State, observation: Observation, spec: GroupSpec) -> tuple[Sta
         frozen(apply),
     )
     return State(guards, policies), decision
+
+
+def reanchored(state: State) -> State:
+    """The state after a step of the clock: whatever has a time of the old clock is gone, so windows are seeded afresh.
+
+    What has none stays: the shadow counts of dry runs, whose a zero is, and for how many ticks there was no data.
+    """
+    forgotten = frozen(full(state.guards.serial.size, np.nan))
+    guards = replace(state.guards, since_s=forgotten, seed=forgotten, recommendations=Track(), changes=Track())
+    return State(guards)
 
 
 def _effective_mode(spec: GroupSpec, at_s: float) -> Codes:
@@ -243,10 +253,12 @@ def _policy_state(call: Call, before: PolicyState | None) -> PolicyState:
 
 def _view(call: Call, series: SeriesColumns, observation: Observation, spec: GroupSpec, shared: _Shared) -> View:
     """One call's view: workload columns spread over its series, NaN where a slot is free."""
-    used = call.owner != FREE
-    if series.demand is None:
+    demand = series.demand
+    if demand is None:
         message = "the observation has no demand: it must go through History.record before decide"
         raise ValueError(message)
+    used = call.owner != FREE
+    series = protected(series)
 
     def spread(column: Floats) -> Floats:
         return frozen(np.where(used, column[call.owner], np.nan))
@@ -264,15 +276,15 @@ def _view(call: Call, series: SeriesColumns, observation: Observation, spec: Gro
             "target": call.target,
             "target_kind": call.target_kind,
             "status_replicas": spread(observation.status_replicas),
-            "pods": series.pods,
+            "pods": None if series.pods is None else protected(series.pods),
         }
     return View(
         at_s=observation.at_s,
         interval_s=spec.interval_s,
         workload=call.owner,
-        demand=series.demand,
-        saturated=readonly(series.saturated),
-        age_s=readonly(series.age_s),
+        demand=demand,
+        saturated=series.saturated,
+        age_s=series.age_s,
         current=spread(shared.current),
         ready=spread(observation.ready),
         startup_s=spread(startup),

@@ -14,6 +14,7 @@ from tests.core.build import (
     HPA_CLASSIC,
     HPA_GIVEN,
     PATIENT,
+    PROPORTIONAL,
     START_S,
     Outcome,
     Rig,
@@ -237,6 +238,13 @@ WITHIN = Reason.WITHIN_TOLERANCE
 def test_tolerance(up: float, down: float, real: float, demand: float, replicas: float, reason: Reason) -> None:
     made = Rig(spec(behavior=behavior(direction(tolerance=up), direction(tolerance=down))), real=real).tick(demand)
     assert (made.replicas, reason_of(made, "tolerance")) == (replicas, reason)
+
+
+def test_the_rounding_of_a_product_is_no_replica() -> None:
+    rig = Rig(spec(policy=choice(PROPORTIONAL, factor=1.1)))
+    made = rig.tick(50)
+    assert (made.proposed, made.replicas) == (50 * 1.1, 55)
+    assert 50 * 1.1 > 55
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from math import inf, nan
 
 import pytest
 
+from autoscaler.core.decide import reanchored
+from autoscaler.core.history import History
 from autoscaler.core.spec import Fallback, ScheduleRow
 from autoscaler.core.types import Mode, Reason, Target, TargetKind
 from tests.core.build import (
@@ -259,6 +261,22 @@ def test_waking_up_is_rated(rules: object, expected: list[float]) -> None:
     rig = Rig(spec(behavior=rules, min_replicas=0), real=0)
     rig.tick(0, current=5, written=(rig.at_s, 5, 0))
     assert [rig.tick(90).replicas for _ in range(3)] == expected
+
+
+def test_a_step_of_the_clock_seeds_the_windows_afresh_and_forgets_nothing_else() -> None:
+    rules = behavior(direction(rules=[pods(4, 300)]), direction(60))
+    rig = Rig(spec(behavior=rules), real=10)
+    assert [rig.tick(load).replicas for load in (90, 90)] == [14, 14]
+    rig.state, rig.history = reanchored(rig.state), History(INTERVAL_S)
+    rig.at_s -= 3600
+    assert rig.tick(90).replicas == 18, "the four of the old clock are forgotten"
+    assert [rig.tick(load).replicas for load in (2, 2, 2, 2)] == [18, 18, 18, 2], "held for a whole window of the new clock"
+
+    asleep = Rig(spec(min_replicas=0), real=3)
+    asleep.tick(0)
+    asleep.tick(0)
+    asleep.state, asleep.history = reanchored(asleep.state), History(INTERVAL_S)
+    assert asleep.tick(4).replicas == 4, "the zero is ours still"
 
 
 def test_demand_by_value_from_zero_is_the_ratio() -> None:
