@@ -1,12 +1,18 @@
 """A server to be asked, a source to ask with, and the promise that nothing of it is left afterwards."""
 
 import asyncio
-import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from autoscaler.adapters.prometheus import Endpoint, PrometheusSource
 from autoscaler.core.spec import Query
@@ -64,12 +70,17 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with key.pem and its certificates, each its own CA: good.pem and expired.pem for 127.0.0.1, other.pem for another host."""
     folder = tmp_path_factory.mktemp("certificates")
 
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "key.pem")
-    openssl("req", "-new", "-key", "key.pem", "-subj", "/CN=test", "-out", "request.pem")
-    for name, host, days in (("good", "IP:127.0.0.1", "2"), ("expired", "IP:127.0.0.1", "-1"), ("other", "DNS:prometheus.test", "2")):
-        (folder / "names").write_text(f"subjectAltName={host}\nbasicConstraints=critical,CA:TRUE\n")
-        openssl("x509", "-req", "-in", "request.pem", "-signkey", "key.pem", "-days", days, "-extfile", "names", "-out", f"{name}.pem")
+    key = ec.generate_private_key(ec.SECP256R1())
+    plain = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "key.pem").write_bytes(key.private_bytes(*plain))
+    us = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    loopback, elsewhere = x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName("prometheus.test")
+    names: list[tuple[str, x509.GeneralName, int]] = [("good", loopback, 2), ("expired", loopback, -1), ("other", elsewhere, 2)]
+    for file, name, days in names:
+        builder = x509.CertificateBuilder(us, us, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(days=2)).not_valid_after(now + timedelta(days=days))
+        builder = builder.add_extension(x509.SubjectAlternativeName([name]), critical=False)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        (folder / f"{file}.pem").write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
     return folder
