@@ -22,6 +22,10 @@ from autoscaler.core.policy import State as PolicyValue
 from autoscaler.core.spec import Call, GroupSpec
 from autoscaler.core.types import FREE, Bools, Codes, Floats, Ints, Mode, Signal, Target
 
+# Plain numbers: numpy takes microseconds to see that a member of an enum is one, at every comparison of every tick.
+_OK, _ACTIVE, _DRY_RUN = int(Signal.OK), int(Mode.ACTIVE), int(Mode.DRY_RUN)
+_HERE, _UNKNOWN = int(Target.OK), int(Target.UNKNOWN)
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
@@ -76,12 +80,12 @@ def decide(state: State, observation: Observation, spec: GroupSpec) -> tuple[Sta
     guards = aligned(state.guards, spec.workloads.serial)
     mode = _effective_mode(spec, observation.at_s)
     target = _target(observation, spec)
-    guards, current = _entered(guards, observation, spec, mode, target == Target.OK)
+    guards, current = _entered(guards, observation, spec, mode, target == _HERE)
     low, high, low_set, high_set = _bounds(spec, observation.at_s)
 
     policies, answers = _asked(state.policies, observation, spec, _Shared(current, low, high))
     proposals = tuple(answer.proposal for answer in answers)
-    missing = [series.signal != Signal.OK for series in observation.series]
+    missing = [series.signal != _OK for series in observation.series]
     combined = combine([call.owner for call in spec.calls], proposals, spec.slots, missing, [answer.faulty for answer in answers])
 
     context = Context(observation.at_s, spec, observation, combined, current, low, high, low_set, high_set, mode, target)
@@ -92,8 +96,8 @@ def decide(state: State, observation: Observation, spec: GroupSpec) -> tuple[Sta
         draft, reason = guard(draft, context)
         stages.append(Stage(name, frozen(draft.replicas), frozen(reason)))
     replicas = draft.replicas
-    apply = (mode == Mode.ACTIVE) & ~draft.off & np.isfinite(replicas) & (replicas != observation.current)
-    would_be = np.where((mode == Mode.DRY_RUN) & ~draft.off, replicas, np.nan)
+    apply = (mode == _ACTIVE) & ~draft.off & np.isfinite(replicas) & (replicas != observation.current)
+    would_be = np.where((mode == _DRY_RUN) & ~draft.off, replicas, np.nan)
     guards = _left(draft.state, spec, observation.at_s, would_be, current)
     decision = Decision(
         observation.at_s,
@@ -122,14 +126,14 @@ def reanchored(state: State) -> State:
 def _effective_mode(spec: GroupSpec, at_s: float) -> Codes:
     """The mode of each workload: an expired one is active again, and none is freer than the service."""
     expired = spec.workloads.mode_until_s <= at_s
-    own = np.where(expired, Mode.ACTIVE, spec.workloads.mode)
-    return np.maximum(own, spec.mode_floor).astype(np.int8)
+    own = np.where(expired, np.int8(_ACTIVE), spec.workloads.mode)
+    return np.maximum(own, np.int8(spec.mode_floor))
 
 
 def _target(observation: Observation, spec: GroupSpec) -> Codes:
     """What is known of each target: nothing where the slot is free, nor where no count came with it."""
     unknown = np.isnan(observation.current) | (spec.workloads.serial == 0)
-    return np.where((observation.target == Target.OK) & unknown, Target.UNKNOWN, observation.target).astype(np.int8)
+    return np.where((observation.target == _HERE) & unknown, np.int8(_UNKNOWN), observation.target)
 
 
 def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode: Codes, here: Bools) -> tuple[GuardState, Floats]:
@@ -145,10 +149,10 @@ def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode
 
     in_shadow = ~np.isnan(guards.shadow)
     # A zero that somebody set pauses a dry run too, so a shadow of zero is always one of our own making.
-    enters = here & (mode == Mode.DRY_RUN) & ~in_shadow & ((observed > 0) | zero_ours)
-    leaves = here & (mode != Mode.DRY_RUN) & in_shadow
+    enters = here & (mode == _DRY_RUN) & ~in_shadow & ((observed > 0) | zero_ours)
+    leaves = here & (mode != _DRY_RUN) & in_shadow
     shadow = np.where(enters, observed, np.where(leaves, np.nan, guards.shadow))
-    current = np.where((mode == Mode.DRY_RUN) & ~np.isnan(shadow), shadow, observed)
+    current = np.where((mode == _DRY_RUN) & ~np.isnan(shadow), shadow, observed)
     begins = here & (np.isnan(guards.since_s) | leaves)
     return replace(
         guards,
@@ -229,7 +233,7 @@ def _asked(
             continue
         answer = propose(call.policy, view, call.params, kept.value)
         policies[call.key] = PolicyState(call.serial, answer.state)
-        replicas = np.where(series.signal == Signal.OK, answer.proposal.replicas, np.nan)
+        replicas = np.where(series.signal == _OK, answer.proposal.replicas, np.nan)
         answers.append(answer._replace(proposal=replace(answer.proposal, replicas=frozen(replicas))))
     return policies, answers
 

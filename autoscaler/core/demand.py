@@ -20,6 +20,9 @@ from autoscaler.core.observation import SeriesColumns
 from autoscaler.core.spec import Call
 from autoscaler.core.types import FREE, Codes, Floats, Signal, TargetKind
 
+# Plain numbers: numpy takes microseconds to see that a member of an enum is one, at every comparison of every tick.
+_OK, _UTILIZATION, _VALUE = int(Signal.OK), int(TargetKind.UTILIZATION), int(TargetKind.VALUE)
+
 DEMAND_MAX = 1e9
 """Above so many replicas it is no demand but a wrong unit or a broken exporter; also far inside single precision, which history has."""
 
@@ -27,11 +30,11 @@ DEMAND_MAX = 1e9
 def judged(series: SeriesColumns) -> SeriesColumns:
     """The series with every load that is no number of use turned into "no data" with its reason: NaN, infinite, negative."""
     signal = np.array(series.signal)
-    answered = signal == Signal.OK
+    answered = signal == _OK
     signal[answered & np.isnan(series.load)] = Signal.NAN
     signal[answered & (series.load < 0)] = Signal.NEGATIVE
     signal[answered & np.isinf(series.load)] = Signal.INFINITE
-    load = np.where(signal == Signal.OK, series.load, np.nan)
+    load = np.where(signal == _OK, series.load, np.nan)
     return replace(series, load=frozen(load), signal=frozen(signal))
 
 
@@ -45,18 +48,19 @@ def demand_of(call: Call, series: SeriesColumns, current: Floats) -> tuple[Float
     used = call.owner != FREE
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         demand = np.where(used, series.load / call.target, np.nan)
-        utilization = call.target_kind == TargetKind.UTILIZATION
+        utilization = call.target_kind == _UTILIZATION
         if utilization.any():
             requested = np.where(series.request > 0, demand / series.request, np.nan)
             demand = np.where(utilization, requested, demand)
-        value = used & (call.target_kind == TargetKind.VALUE)
+        value = used & (call.target_kind == _VALUE)
         if value.any():
             from_zero = current[call.owner] == 0
             related = np.where(series.ready > 0, demand * series.ready, np.nan)
             demand = np.where(value, np.where(from_zero, np.ceil(demand), related), demand)
-    answered = signal == Signal.OK
+    answered = signal == _OK
     unknown = answered & np.isnan(demand)
-    signal[unknown] = np.where(value[unknown], Signal.NOT_READY_YET, Signal.NAN)
+    signal[unknown] = Signal.NAN
+    signal[unknown & value] = Signal.NOT_READY_YET
     absurd = answered & (demand > DEMAND_MAX)
     signal[absurd] = Signal.INFINITE
     demand[absurd] = np.nan

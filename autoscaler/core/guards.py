@@ -28,6 +28,11 @@ _WHOLE = 1e-9
 
 _TARGET_REASONS = np.array([TARGET_REASON[target] for target in Target], np.int8)
 
+# Plain numbers: numpy takes microseconds to see that a member of an enum is one, at every comparison of every tick.
+_OK, _DRY_RUN, _PAUSED = int(Signal.OK), int(Mode.DRY_RUN), int(Mode.PAUSED)
+_IF_HIGHER, _IF_LOWER = int(When.IF_HIGHER), int(When.IF_LOWER)
+_MAX, _DISABLED = int(Select.MAX), int(Select.DISABLED)
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -71,7 +76,7 @@ def no_data(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     """
     spec, current, wanted = context.spec.workloads, context.current, draft.replicas
     reason = _TARGET_REASONS[context.target]
-    off = reason != Reason.NONE
+    off = reason != 0
     by_hand = ~off & (current == 0) & ~draft.state.zero_ours & np.isnan(draft.state.shadow)
     reason[by_hand] = Reason.PAUSED_AT_ZERO
     off |= by_hand
@@ -82,11 +87,9 @@ def no_data(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     failures = np.where(off, draft.state.failures, np.where(failing, draft.state.failures + 1, 0.0))
     partial = ~off & ~silent & _unsure(context) & (wanted < current)
     fallback = failing & (failures >= spec.fallback_after)
-    fallback &= np.select(
-        [spec.fallback_when == When.IF_HIGHER, spec.fallback_when == When.IF_LOWER],
-        [spec.fallback_replicas > current, spec.fallback_replicas < current],
-        default=True,
-    )
+    if fallback.any():
+        fallback &= (spec.fallback_when != _IF_HIGHER) | (spec.fallback_replicas > current)
+        fallback &= (spec.fallback_when != _IF_LOWER) | (spec.fallback_replicas < current)
     held = (silent & ~fallback) | partial
     reason[silent], reason[failing], reason[silent & faulted] = Reason.ABSTAINED, Reason.NO_DATA, Reason.POLICY_FAULT
     reason[partial], reason[fallback] = Reason.PARTIAL_DATA, Reason.FALLBACK
@@ -112,7 +115,7 @@ def activation(draft: Draft, context: Context) -> tuple[Draft, Codes]:
         return draft, reason
     active = np.zeros(draft.replicas.size, np.bool_)
     for call, series in zip(context.spec.calls, context.observation.series, strict=True):
-        awake = (call.owner != FREE) & (series.signal == Signal.OK) & (series.load > call.activation)
+        awake = (call.owner != FREE) & (series.signal == _OK) & (series.load > call.activation)
         active[call.owner[awake]] = True
     woken = may_be_zero & active & (draft.replicas <= _WHOLE)
     asleep = may_be_zero & ~active & (draft.replicas > 0) & (~_unsure(context) | (context.current == 0))
@@ -127,7 +130,8 @@ def tolerance(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     ratio = np.divide(wanted, current, out=full(wanted.size, np.inf), where=current > 0)
     within = ~draft.off & (ratio >= 1 - down) & (ratio <= 1 + up)
     replicas = np.where(within, current, np.ceil(wanted - _WHOLE) + 0.0)  # + 0.0: the ceiling of -1e-9 is -0
-    reason = np.where(within & (wanted != current), Reason.WITHIN_TOLERANCE, Reason.NONE).astype(np.int8)
+    reason = np.zeros(wanted.size, np.int8)
+    reason[within & (wanted != current)] = Reason.WITHIN_TOLERANCE
     return replace(draft, replicas=replicas), reason
 
 
@@ -163,10 +167,12 @@ def rate(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     From zero one replica is always allowed, as no per cent of nothing is any.
     """
     spec, current, wanted = context.spec.workloads, context.current, draft.replicas
-    disabled = ~spec.classic & (spec.select == Select.DISABLED)
-    ceiling = np.where(spec.classic, np.maximum(2 * current, 4), np.maximum(_limit(draft, context, 0), current))
-    ceiling = np.where((current == 0) & ~disabled[0], np.maximum(ceiling, 1), ceiling)
-    floor = np.where(spec.classic, -np.inf, np.minimum(_limit(draft, context, 1), current))
+    disabled = ~spec.classic & (spec.select == _DISABLED)
+    ceiling, floor = np.maximum(2 * current, 4), full(current.size, -np.inf)
+    if not spec.classic.all():
+        ceiling = np.where(spec.classic, ceiling, np.maximum(_limit(draft, context, 0), current))
+        ceiling = np.where((current == 0) & ~disabled[0], np.maximum(ceiling, 1), ceiling)
+        floor = np.where(spec.classic, floor, np.minimum(_limit(draft, context, 1), current))
     free = ~draft.off & ~draft.held
     capped, raised = free & (wanted > ceiling), free & (wanted < floor)
     replicas = np.where(capped, ceiling, np.where(raised, floor, wanted))
@@ -182,7 +188,7 @@ def _limit(draft: Draft, context: Context, direction: int) -> Floats:
     away = np.inf if direction == 0 else -np.inf
     select = spec.select[direction]
     # Max takes the bigger change: up the highest limit, down the lowest; Min the other way round.
-    highest_wins = (select == Select.MAX) == (direction == 0)
+    highest_wins = (select == _MAX) == (direction == 0)
     limit = np.where(highest_wins, -np.inf, np.inf)
     any_rule = np.zeros(current.size, np.bool_)
     for value, period_s, percent in zip(
@@ -199,7 +205,7 @@ def _limit(draft: Draft, context: Context, direction: int) -> Floats:
             reach = np.where(percent, np.trunc(start * (1 - value / 100)), start - value)
         better = np.where(highest_wins, np.maximum(limit, reach), np.minimum(limit, reach))
         limit = np.where(exists, better, limit)
-    return np.where(select == Select.DISABLED, current, np.where(any_rule, limit, away))
+    return np.where(select == _DISABLED, current, np.where(any_rule, limit, away))
 
 
 def schedule(draft: Draft, context: Context) -> tuple[Draft, Codes]:
@@ -224,8 +230,8 @@ def _clipped(draft: Draft, low: Floats, high: Floats, below: Reason, above: Reas
 
 def mode(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     """Paused keeps the count; a dry run keeps the decision, which is then not applied."""
-    paused = ~draft.off & (context.mode == Mode.PAUSED)
-    dry = ~draft.off & (context.mode == Mode.DRY_RUN)
+    paused = ~draft.off & (context.mode == _PAUSED)
+    dry = ~draft.off & (context.mode == _DRY_RUN)
     reason = np.zeros(draft.replicas.size, np.int8)
     reason[paused], reason[dry] = Reason.PAUSED, Reason.DRY_RUN
     return replace(draft, replicas=np.where(paused, context.current, draft.replicas)), reason
