@@ -1,0 +1,239 @@
+"""The highest demand until a replica asked for now would serve, plus the headroom that the forecast's own past asks for. No tuning.
+
+::
+
+    lead      = startup + metricLag                          for an ordered workload startup x the replicas usually added
+    forecast  = what demand will reach within the lead       :mod:`policies.forecasting.predict`
+    headroom  = sign(c) sqrt((c spread)^2 + …) - 1/2          spread: how wrong forecasts usually are, or are at this moment
+    needed    = ceil(forecast + headroom)
+    replicas  = needed at once upwards; once less has been enough for a whole hold: down to the most that was needed
+
+c, the spread and the hold are the ones of 32 candidates that, replayed over the last week, would have cost least with no more than
+``risk`` of the requests late (:mod:`policies.forecasting.replay`). Demand is load ÷ what one replica carries within its objective: all
+headroom is added here, none belongs into the target.
+
+Cold, with outcomes known of less than two hours of forecasts: demand / 0.8, and down after 300 s. Saturated, so that the true demand
+is hidden: four times the ready replicas, once per lead, and nothing is learnt of it. Without data at this tick it proposes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autoscaler.core.behavior import NO_BEHAVIOR
+from autoscaler.core.columns import frozen, full
+from autoscaler.core.policy import Proposal, Traits, View, param
+from autoscaler.core.types import Floats, Ints, Singles
+from policies.forecasting.predict import HISTORY_BEATS, Lesson, Outlook, learnt, observed, outlook
+from policies.forecasting.replay import Past, chosen, needed_of, replayed
+from policies.forecasting.state import BANDS, CHECKPOINT, HOLDS_S, RING, RINGS, Changes, ForecastState, aged, ago, blank, ticks_per_beat
+
+_HISTORY_S = 1800.0
+_COLD_S = 7200.0
+_COLD_SHARE = 0.8
+_COLD_HOLD_S = 300.0
+_STARTUP_S = 60.0
+_FLOOD = 4.0
+_CHOOSE_S = 60.0
+_DAY_S = 86400.0
+_ORDERED_MAX = 4.0
+"""An ordered workload's replicas start one after the other; more than so many at a time are not planned for."""
+
+_CUT_OFF_BEATS = 4
+"""A metric over a minute shows a saturation for so long after it."""
+
+_WHOLE = 1e-6
+
+
+@dataclass(frozen=True)
+class ForecastParams:
+    """What may be late, and how old the metric is."""
+
+    risk: Floats = param(0.002, gt=0, lt=0.5, doc="the share of requests that may be late")
+    metric_lag_s: Floats = param(45.0, ge=0, doc="how far the metric lags behind the load: half its window and its age")
+
+
+class Forecast:
+    """``ceil(forecast + headroom)`` upwards at once, downwards once less has been enough for a while.
+
+    Example:
+        Nothing is known of the past yet: an eighth of a replica in ten is kept free.
+
+        >>> from autoscaler.testing import columns_of, view_of
+        >>> policy, params = Forecast(), columns_of([ForecastParams()] * 2)
+        >>> state, proposal = policy(view_of(demand=[[8.0, np.nan]], current=[9.0, 9.0]), params, policy.init(params, 2))
+        >>> proposal.replicas.tolist(), proposal.notes["cold"].tolist()
+        ([10.0, nan], [1.0, 1.0])
+    """
+
+    Params = ForecastParams
+    breaks = frozenset({"monotone"})  # a load that grew more slowly than it used to foretells less than one that did not grow
+    traits = Traits(behavior=NO_BEHAVIOR, warm_s=3 * 3600.0, checkpoint=CHECKPOINT)
+
+    def history_s(self, params: ForecastParams) -> float:  # noqa: ARG002 - the contract's signature
+        """Half an hour: the longest lead and the oldest feature before it."""
+        return _HISTORY_S
+
+    def init(self, params: ForecastParams, n: int) -> ForecastState:  # noqa: ARG002 - the contract's signature
+        """Nothing known, nothing chosen."""
+        return blank(n)
+
+    def __call__(self, view: View, params: ForecastParams, state: ForecastState) -> tuple[ForecastState, Proposal]:
+        """One tick. Notes: see :func:`_notes`."""
+        every = ticks_per_beat(view.interval_s)
+        beat_s = every * view.interval_s
+        beats = view.demand[::-every]
+        lead = _lead(view, params, state, beat_s, beats.shape[0])
+        number = round(view.at_s / view.interval_s) // every
+        passed = int(number - state.beat.max(initial=-1.0))
+        state = replace(state, calm=np.where(view.saturated, 0.0, state.calm + max(passed, 0)))
+        rings = {name: aged(getattr(state, name), passed) for name in RINGS} if passed > 0 else {}
+        if rings:
+            state = replace(state, **_tried(state, beats, lead, rings, beat_s), beat=full(lead.size, number))
+            if number % max(1, round(_CHOOSE_S / beat_s)) == 0:
+                state = replace(state, **chosen(state, params.risk, beat_s))
+        ahead = outlook(state, _known(beats[:HISTORY_BEATS]))
+        for name, newest in zip(RINGS, (ahead.forecast, ahead.slow, ahead.now, state.error), strict=False):
+            if rings:
+                rings[name][-1] = newest
+        kept: Changes = {name: frozen(ring) for name, ring in rings.items()}
+        state = replace(state, **kept)
+        return _answer(view, state, ahead, np.asarray(lead * beat_s, dtype=np.float64))
+
+
+def _known(beats: Singles) -> Floats:
+    """``beats`` in double precision, and 13 of them: NaN for those before the first."""
+    missing = HISTORY_BEATS - beats.shape[0]
+    rows = beats.astype(np.float64)
+    return np.pad(rows, ((0, missing), (0, 0)), constant_values=np.nan) if missing > 0 else rows
+
+
+def _lead(view: View, params: ForecastParams, state: ForecastState, beat_s: float, beats: int) -> Ints:
+    """The lead in beats ``[n]``, no longer than what is remembered of the past."""
+    startup = np.where(np.isfinite(view.startup_s), view.startup_s, _STARTUP_S)
+    added = np.where(view.ordered, np.clip(np.ceil(state.error_slow), 1.0, _ORDERED_MAX), 1.0)
+    lead = np.ceil((startup * added + params.metric_lag_s) / beat_s - 1e-9)
+    return np.asarray(np.clip(lead, 1, max(1, min(RING - 2, beats - HISTORY_BEATS - 1))), dtype=np.int64)
+
+
+def _tried(state: ForecastState, beats: Singles, lead: Ints, rings: Mapping[str, Singles], beat_s: float) -> Changes:
+    """What there is to learn at a beat: the forecast of a lead ago has an outcome, and the candidates of that time too."""
+    changes = observed(state, _known(beats[:HISTORY_BEATS]), beat_s)
+    state = replace(state, **changes)
+    longest = int(lead.max(initial=1))
+    if beats.shape[0] < longest + 2:
+        return changes
+    peaks = np.maximum.accumulate(beats[:longest], axis=0)
+    peak = _row(peaks, np.maximum(lead - 2, 0)).astype(np.float64)
+    lesson = Lesson(
+        beats=_since(beats, lead),
+        error=ago(rings["errors"], lead).astype(np.float64),
+        forecast=ago(rings["forecasts"], lead).astype(np.float64),
+        peak=np.where(state.calm > lead + _CUT_OFF_BEATS, peak, np.nan),
+    )
+    judged = _judged(state, lesson, ago(rings["spreads_slow"], lead), ago(rings["spreads_now"], lead), beat_s)
+    before = lead + 1
+    past = Past(
+        forecast=ago(rings["forecasts"], before),
+        slow=ago(rings["spreads_slow"], before),
+        now=ago(rings["spreads_now"], before),
+        demand=(beats[0] + beats[1]) * np.float32(0.5),
+    )
+    return {**changes, **judged, **learnt(state, lesson, beat_s), **replayed(state, past, beat_s)}
+
+
+def _row(rows: Singles, number: Ints) -> Singles:
+    """Row ``number[n]`` of each column."""
+    return np.asarray(np.take_along_axis(rows, number[None], axis=0)[0])
+
+
+def _since(beats: Singles, lead: Ints) -> Floats:
+    """The beats up to ``lead[n]`` ago, newest first."""
+    first = int(lead[0]) if lead.size else 0
+    if (lead == first).all():
+        return _known(beats[first : first + HISTORY_BEATS])
+    rows = np.minimum(lead + np.arange(HISTORY_BEATS)[:, None], beats.shape[0] - 1)
+    return np.take_along_axis(beats, rows, axis=0).astype(np.float64)
+
+
+def _judged(state: ForecastState, lesson: Lesson, slow: Singles, now: Singles, beat_s: float) -> Changes:
+    """Keep account of how well forecasts do, over a day."""
+    spread = np.where(state.spread == 0, slow, now)
+    reached = np.ceil(needed_of(lesson.forecast, spread, state.multiple))
+    miss = lesson.peak - lesson.forecast
+    able = ~np.isnan(miss)
+    keep = np.where(able, 1.0 - beat_s / _DAY_S, 1.0)
+    return {
+        "bias": state.bias * keep + np.where(able, -miss, 0.0),
+        "hits": state.hits * keep + (able & (lesson.peak <= reached)),
+        "judged": state.judged * keep + able,
+        "judged_volume": state.judged_volume * keep + np.where(able, lesson.peak, 0.0),
+    }
+
+
+def _answer(view: View, state: ForecastState, ahead: Outlook, lead_s: Floats) -> tuple[ForecastState, Proposal]:
+    """What is asked for at this tick, and what that consists of."""
+    known = ~np.isnan(ahead.demand)
+    cold = state.scored_s < _COLD_S
+    spread = np.where(state.spread == 0, ahead.slow, ahead.now)
+    hold = state.hold.astype(np.int64)
+    band = np.array(BANDS)[hold] * np.minimum(1.0, ahead.forecast * 0.1)
+    wanted = np.where(cold, ahead.demand / _COLD_SHARE, needed_of(ahead.forecast, spread, state.multiple))
+    hold_s = np.where(cold, _COLD_HOLD_S, np.array(HOLDS_S)[hold])
+    least = np.where((view.min == 0) & (ahead.demand == 0), 0.0, 1.0)
+    flood, flood_until_s = _flooded(view, state, lead_s)
+    needed = np.maximum(np.maximum(np.ceil(wanted - _WHOLE), least), flood)
+    kept = np.maximum(needed, np.where(cold, needed, np.ceil(wanted + band - _WHOLE)))
+
+    before = np.where(np.isnan(state.asked), np.where(np.isnan(view.current), needed, view.current), state.asked)
+    enough = needed < before
+    since_s = np.where(enough, np.where(np.isnan(state.asked_since_s), view.at_s, state.asked_since_s), np.nan)
+    peak = np.where(enough, np.maximum(state.asked_peak, kept), 0.0)
+    over = view.at_s - since_s + view.interval_s >= hold_s - _WHOLE
+    asked = np.where(enough, np.where(over, np.minimum(before, peak), before), needed)
+    state = replace(
+        state,
+        asked=frozen(np.where(known, asked, state.asked)),
+        asked_peak=frozen(np.where(known & ~over, peak, 0.0)),
+        asked_since_s=frozen(np.where(known & ~over, since_s, np.nan)),
+        flood=frozen(flood),
+        flood_until_s=frozen(flood_until_s),
+    )
+    notes = _notes(state, np.where(cold, np.nan, spread))
+    notes |= {"cold": cold.astype(np.float64), "headroom": wanted - ahead.forecast, "hold_s": hold_s, "lead_s": lead_s}
+    expected = np.where(state.scored_s > 0, ahead.forecast, np.nan)
+    return state, Proposal(np.where(known, asked, np.nan), expected=expected, notes=notes)
+
+
+def _flooded(view: View, state: ForecastState, lead_s: Floats) -> tuple[Floats, Floats]:
+    """What is asked for while demand is hidden by saturation, and until when it stays at that."""
+    ready = np.where(np.isnan(view.ready), view.current, view.ready)
+    again = view.saturated & ~(view.at_s < state.flood_until_s)
+    flood = np.where(view.saturated, np.where(again, np.fmax(state.flood, _FLOOD * ready), state.flood), 0.0)
+    until_s = np.where(view.saturated, np.where(again, view.at_s + lead_s, state.flood_until_s), np.nan)
+    return np.nan_to_num(flood), until_s
+
+
+def _notes(state: ForecastState, spread: Floats) -> dict[str, Floats]:
+    """Columns for explain and the page.
+
+    ``spread`` and ``multiple`` make the headroom; ``replay_late_share`` and ``replay_cost`` (replicas per demand) are what these
+    settings would have come to; ``accuracy_*`` are of the last day: bias (mean of forecast - outcome, as a share of demand) and hit rate
+    (outcomes within the headroom); ``flood``: replicas asked for because saturation hides demand.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bias = state.bias / state.judged_volume
+        hit_rate = state.hits / state.judged
+    return {
+        "spread": spread,
+        "multiple": state.multiple,
+        "replay_late_share": state.chosen_late,
+        "replay_cost": state.chosen_cost,
+        "accuracy_bias": np.where(state.judged_volume > 0, bias, np.nan),
+        "accuracy_hit_rate": np.where(state.judged > 0, hit_rate, np.nan),
+        "scored_s": state.scored_s,
+        "flood": state.flood,
+    }

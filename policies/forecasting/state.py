@@ -1,0 +1,150 @@
+"""What the forecast policy remembers of each series, and the constants that shape it.
+
+Times are counted in *beats*: the policy looks every tick, but learns at most every 15 s, so that an interval of 5 s needs no more
+memory than one of 15 s. A series takes about 2 kB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscaler.core.columns import frozen, full
+from autoscaler.core.types import Floats, Ints, Singles
+
+Changes: TypeAlias = dict[str, NDArray[Any]]
+"""Fields of the state by name, to be replaced."""
+
+BEAT_S = 15.0
+RING = 40
+"""Beats of forecasts that are kept until their outcome is known; the longest lead is two less."""
+
+FEATURES = 6
+
+RINGS = ("forecasts", "spreads_slow", "spreads_now", "errors")
+"""The fields of the state that are rings."""
+
+MULTIPLES = np.array([-0.5, 0.5, 1.2, 2.2, 3.6, 5.6, 9.0, 14.0], np.float32)
+"""Candidates: how many times the usual error of the forecast is added to it."""
+
+HOLDS_S = (60.0, 180.0)
+"""Candidates: how long less must have been enough before replicas are given back …"""
+
+BANDS = (0.2, 0.6)
+"""… and how much less, in replicas, belonging to each hold."""
+
+SPREADS = 2
+"""Candidates: two measures of the usual error, of the last hours and of this moment."""
+
+CANDIDATES = (SPREADS, len(HOLDS_S), MULTIPLES.size)
+
+
+@dataclass(frozen=True)
+class ForecastState:
+    """Everything in columns ``[…, n]``; demand and counts in replicas.
+
+    Clock: ``beat`` number of the last beat (-1: none), ``seen`` beats with data, ``scored_s`` seconds of forecasts whose outcome is known,
+    ``calm`` beats since demand was last cut off by saturation.
+    Levels: ``usual`` demand (mean of a day); errors of the forecast ``error`` (3 minutes, absolute), ``error_slow`` (6 h, absolute),
+    ``error_share`` (6 h, relative); ``rough, smooth``: means of |second differences| over 4 beats and over 1, relative.
+    Regression: ``weights[feature]``, ``inverse[feature, feature]``.
+    Rings, newest last ``[RING]``: ``forecasts, spreads_slow, spreads_now, errors`` as they were made at each beat.
+    Candidates ``[spread, hold, multiple]``: ``level`` asked for, ``peak`` needed since it was last needed in full, ``waited`` beats since,
+    ``backlog``, sums of ``late`` and ``cost`` with ``volume`` the sum of demand.
+    Choice: ``spread, hold, multiple`` and what replay says of it, ``chosen_late`` (share), ``chosen_cost`` (replicas per demand).
+    Now: ``asked`` replicas, ``asked_peak`` and ``asked_since_s`` as of a candidate; ``flood, flood_until_s`` while saturated.
+    Accuracy over a day: ``bias`` (sum of errors), ``hits`` (sum of outcomes within the headroom), ``judged`` and ``judged_volume``.
+    """
+
+    beat: Floats
+    seen: Floats
+    scored_s: Floats
+    calm: Floats
+    usual: Floats
+    error: Floats
+    error_slow: Floats
+    error_share: Floats
+    rough: Floats
+    smooth: Floats
+    weights: Floats
+    inverse: Floats
+    forecasts: Singles
+    spreads_slow: Singles
+    spreads_now: Singles
+    errors: Singles
+    level: Singles
+    peak: Singles
+    waited: Singles
+    backlog: Singles
+    late: Singles
+    cost: Singles
+    volume: Floats
+    spread: Floats
+    hold: Floats
+    multiple: Floats
+    chosen_late: Floats
+    chosen_cost: Floats
+    asked: Floats
+    asked_peak: Floats
+    asked_since_s: Floats
+    flood: Floats
+    flood_until_s: Floats
+    bias: Floats
+    hits: Floats
+    judged: Floats
+    judged_volume: Floats
+
+
+_START = {
+    "beat": -1.0,
+    "calm": np.inf,
+    "error_share": 0.08,
+    "hold": 1.0,
+    "multiple": 3.6,
+    "chosen_late": np.nan,
+    "chosen_cost": np.nan,
+    "asked": np.nan,
+    "asked_since_s": np.nan,
+    "flood_until_s": np.nan,
+}
+_TABLES = ("level", "peak", "waited", "backlog", "late", "cost")
+
+CHECKPOINT = (
+    *("seen", "scored_s", "usual", "error_slow", "error_share", "rough", "smooth", "weights"),
+    *("asked", "asked_peak", "asked_since_s", "volume", "late", "cost"),
+)
+
+
+def blank(n: int) -> ForecastState:
+    """The state of ``n`` series that nothing is known of."""
+    columns: Changes = {name: full(n, _START.get(name, 0.0)) for name in ForecastState.__dataclass_fields__}
+    columns["weights"] = full((FEATURES, n), 0.0)
+    columns["inverse"] = np.repeat(10.0 * np.eye(FEATURES)[:, :, None], n, axis=2)
+    columns |= {name: np.full((RING, n), np.nan, np.float32) for name in RINGS}
+    columns |= {name: np.zeros((*CANDIDATES, n), np.float32) for name in _TABLES}
+    return ForecastState(**{name: frozen(column) for name, column in columns.items()})
+
+
+def ticks_per_beat(interval_s: float) -> int:
+    """How many ticks a beat has."""
+    return max(1, ceil(BEAT_S / interval_s - 1e-9))
+
+
+def aged(ring: Singles, beats: int) -> Singles:
+    """A writable ring ``beats`` later: NaN for what was skipped, and for the newest, which is still to come."""
+    later = np.full_like(ring, np.nan)
+    if beats < RING:
+        later[: RING - beats] = ring[beats:]
+    return later
+
+
+def ago(ring: Singles, beats: Ints) -> Singles:
+    """The entry of ``beats[n]`` beats before the newest."""
+    same = int(beats[0]) if beats.size else 0
+    if (beats == same).all():
+        return np.asarray(ring[RING - 1 - same])
+    return np.asarray(np.take_along_axis(ring, (RING - 1 - beats)[None], axis=0)[0])
