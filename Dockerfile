@@ -19,7 +19,7 @@ RUN /opt/build/bin/python -m hatchling build -t wheel -d dist \
  && /opt/build/bin/python -m pip --no-input --python /opt/autoscaler/bin/python install --quiet --no-cache-dir --no-compile \
       --no-index --no-deps dist/*.whl
 # The root filesystem is read-only when this runs, so what is not compiled now is compiled at every start. Left out is what is never
-# imported: the Kubernetes client's model and API classes (half of all bytecode; we speak raw JSON). Bytecode that is not checked
+# imported: the Kubernetes client's model and API classes (over half of all bytecode; we speak raw JSON). Bytecode that is not checked
 # against its source survives builders that rewrite file times.
 RUN /opt/autoscaler/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
       -x '/kubernetes/(aio/)?client/(api|models)/[^_]' /opt/autoscaler/lib

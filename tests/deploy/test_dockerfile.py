@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -38,6 +40,20 @@ def test_what_is_copied_exists_and_reaches_the_build() -> None:
     copied = [source.rstrip("/") for copy in given("COPY") if "--from" not in copy for source in copy.split()[:-1]]
     assert {source for source in copied if not (ROOT / source).exists()} == set()
     assert sorted(f"!{source}" for source in copied) == sorted(line for line in ignored if line.startswith("!"))
+
+
+def test_nothing_that_a_start_imports_is_left_uncompiled() -> None:
+    (left_out,) = re.findall(r"compileall .* -x '([^']+)'", TEXT)
+    adapters = ["kubernetes.targets", "kubernetes.client", "kubernetes.login", "prometheus", "telemetry", "http"]
+    imports = "\n".join(
+        ["import sys, autoscaler.service, autoscaler.policyfile.reload", *(f"import autoscaler.adapters.{name}" for name in adapters)]
+    )
+    show = "print(*(module.__file__ for module in list(sys.modules.values()) if getattr(module, '__file__', None)), sep='\\n')"
+    answer = subprocess.run([sys.executable, "-P", "-c", f"{imports}\n{show}"], capture_output=True, text=True, check=True)
+    files = answer.stdout.splitlines()
+    assert any("/kubernetes/aio/" in file for file in files)
+    assert re.search(left_out, "/site-packages/kubernetes/aio/client/models/v1_pod.py")
+    assert [file for file in files if re.search(left_out, file)] == []
 
 
 @pytest.mark.parametrize(
