@@ -169,7 +169,7 @@ def rate(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     spec, current, wanted = context.spec.workloads, context.current, draft.replicas
     disabled = ~spec.classic & (spec.select == _DISABLED)
     ceiling, floor = np.maximum(2 * current, 4), full(current.size, -np.inf)
-    if not spec.classic.all():
+    if not (spec.classic | (spec.serial == 0)).all():
         ceiling = np.where(spec.classic, ceiling, np.maximum(_limit(draft, context, 0), current))
         ceiling = np.where((current == 0) & ~disabled[0], np.maximum(ceiling, 1), ceiling)
         floor = np.where(spec.classic, floor, np.minimum(_limit(draft, context, 1), current))

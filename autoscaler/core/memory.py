@@ -38,7 +38,12 @@ def added(track: Track, at_s: float, row: Floats, oldest_s: float) -> Track:
 def folded(track: Track, start_s: Floats, combine: np.ufunc, nothing: float) -> Floats:
     """All rows after ``start_s[w]`` in one: by ``np.fmax``, ``np.fmin`` or ``np.add``; ``nothing`` where there is none."""
     result = full(start_s.size, nothing)
-    earliest, latest = np.fmin.reduce(start_s, initial=np.inf), np.fmax.reduce(start_s, initial=-np.inf)
+    if not track.at_s:
+        return result
+    earliest = np.fmin.reduce(start_s, initial=np.inf)
+    if max(track.at_s) <= earliest:
+        return result
+    latest = np.fmax.reduce(start_s, initial=-np.inf)
     for at_s, row in zip(track.at_s, track.rows, strict=True):
         if at_s > earliest:
             n = row.size
@@ -123,9 +128,11 @@ def _own(state: GuardState, start_s: Floats) -> Floats:
 def with_changes(state: GuardState, at_s: Floats, change: Floats, oldest_s: float) -> GuardState:
     """The state with our writes of ``at_s[w]`` where ``change[w]`` is a number other than 0; changes up to ``oldest_s`` may go."""
     columns = np.flatnonzero(~np.isnan(change) & (change != 0))
+    if not columns.size:
+        return state
     changes = state.changes
     for then in np.unique(at_s[columns]):
         row, own = full(change.size, 0.0), columns[at_s[columns] == then]
         row[own] = change[own]
         changes = added(changes, float(then), row, oldest_s)
-    return replace(state, changes=changes) if columns.size else state
+    return replace(state, changes=changes)
