@@ -13,9 +13,12 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TypeVar
+from weakref import WeakSet
 
 import aiohttp
 import msgspec
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from kubernetes.aio.client import ApiClient
 from kubernetes.aio.config import ConfigException
 
@@ -51,6 +54,27 @@ class _Request:
     body: object = None
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Knows its connections until they are really closed: TLS's goodbye to a server that does not answer can take half a minute."""
+
+    def __init__(self, trust: ssl.SSLContext) -> None:
+        # Every watch keeps a connection: with a limit, some of them would starve.
+        super().__init__(limit=0, ssl=trust, keepalive_timeout=_KEEPALIVE_S)
+        self._opened: WeakSet[asyncio.Transport] = WeakSet()
+
+    async def connect(self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 - as inherited
+        connection = await super().connect(req, traces, timeout)
+        if connection.transport is not None:
+            self._opened.add(connection.transport)
+        return connection
+
+    async def cut(self) -> None:
+        """Close all connections, without a word."""
+        for transport in self._opened:
+            transport.abort()
+        await self.close()
+
+
 class Client:
     """One API server as one user. Open it with :meth:`connect`, give it back with :meth:`close`."""
 
@@ -63,8 +87,7 @@ class Client:
         except (OSError, ValueError) as error:
             raise ConfigError(f"{login.origin}: the certificates in it cannot be used: {error}") from error
         self._api.user_agent = "autoscaler"
-        # Every watch keeps a connection: with a limit, some of them would starve.
-        self._connector = aiohttp.TCPConnector(limit=0, ssl=self._api.rest_client.ssl_context, keepalive_timeout=_KEEPALIVE_S)
+        self._connector = _Connector(self._api.rest_client.ssl_context)
         self._configuration.client_session_kwargs = {"connector": self._connector}
         self._renewing = asyncio.Lock()
         self._renewed_at = -_RENEW_EVERY_S
@@ -83,7 +106,7 @@ class Client:
     async def close(self) -> None:
         """Close all connections."""
         await self._api.close()
-        await self._connector.close()
+        await self._connector.cut()
 
     async def get(
         self, call: Call, answer: type[T], query: Mapping[str, str] | None = None, *, accept: str = JSON, budget_s: float = BUDGET_S
@@ -111,7 +134,7 @@ class Client:
             with self._translated(call):
                 yield response.content
         finally:
-            _drop(response)
+            response.close()
 
     async def _ask(self, call: Call, answer: type[T], request: _Request, budget_s: float) -> T:
         async with _within(call, budget_s):
@@ -130,7 +153,7 @@ class Client:
         used = await self._token(call)
         response = await self._try(call, request)
         if response.status == HTTPStatus.UNAUTHORIZED and await self._renewed(call, used):
-            _drop(response)
+            response.close()
             response = await self._try(call, request)
         if response.status < HTTPStatus.MULTIPLE_CHOICES:
             return response
@@ -206,12 +229,5 @@ async def _read(response: aiohttp.ClientResponse, enough: int) -> bytes:
             if size > enough:
                 break
     finally:
-        _drop(response)
+        response.close()  # after the whole body, this gives the connection back
     return b"".join(chunks)
-
-
-def _drop(response: aiohttp.ClientResponse) -> None:
-    """End with an answer. One that was read to its end has given its connection back; any other's is cut, without TLS's long goodbye."""
-    if response.connection is not None and response.connection.transport is not None:
-        response.connection.transport.abort()
-    response.close()
