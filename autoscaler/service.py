@@ -201,7 +201,7 @@ class Service:
         self.board.loaded, self.board.config_error = True, ""
         self._parts.recorder.set(metrics.CONFIG_RELOAD_OK, value=1)
         self._parts.recorder.add(metrics.CONFIG_RELOADS, "ok")
-        log.info("policies read: %d workloads", len(policies.specs), extra={"fields": {"workloads": len(policies.specs)}})
+        log.info("policies read; workloads: %d", len(policies.specs), extra={"fields": {"workloads": len(policies.specs)}})
 
     async def _follow_policies(self) -> None:
         """Take each good set of policies; a bad one changes nothing but what is said."""

@@ -85,7 +85,8 @@ def why(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) 
         if code == Reason.DRY_RUN:
             parts.append(REASON_TEXT[code])
         elif code != Reason.NONE:
-            parts.append(f"{_number(after)}: {REASON_TEXT[code]}" if after != before else REASON_TEXT[code])
+            moved = not np.isnan(before) and after != before
+            parts.append(f"{_number(after)}: {REASON_TEXT[code]}" if moved else REASON_TEXT[code])
         before = after
     parts.extend(_complaints(record, slot, series))
     return "; ".join(parts)

@@ -26,6 +26,7 @@ class Board:
         self._loop, self._cluster = loop, cluster
         self.config_error = ""
         self.loaded = False
+        self._synced = False  # once all targets were seen, a new one does not make the service unready again
         recorder.collect(metrics.CURRENT_REPLICAS, lambda: self._gauge(lambda record: record.decision.observed))
         recorder.collect(metrics.DESIRED_REPLICAS, lambda: self._gauge(lambda record: record.decision.replicas))
         recorder.collect(metrics.DEMAND, lambda: self._gauge(demand_by_workload))
@@ -95,6 +96,9 @@ class Board:
             "decisions": [explained(record, slot, series) for record in ours],
         }
 
+    def _members(self) -> Iterable[Workload]:
+        return (workload for group in self._loop.groups.values() for workload in group.roster.members())
+
     def alive(self) -> list[str]:
         """What does not turn, in sentences."""
         return self._loop.stuck()
@@ -102,6 +106,10 @@ class Board:
     def ready(self) -> tuple[list[str], list[str]]:
         """What keeps the service from being ready, and remarks that do not."""
         missing = [] if self.loaded else ["the policies have not been read yet"]
+        if not self._synced:
+            unseen = [workload for workload in self._members() if self._cluster.facts(workload).state == Target.UNKNOWN]
+            self._synced = self.loaded and not unseen
+            missing += [f"{len(unseen)} targets have not been seen yet, such as {unseen[0]}"] if unseen else []
         remarks = [f"the newest policies are not in use: {self.config_error}"] if self.config_error else []
         return missing, remarks
 
