@@ -263,3 +263,16 @@ async def test_stuck_groups_are_told() -> None:
         rig.loop._tasks[INTERVAL_S].cancel()  # noqa: SLF001 - a task that dies is not something the outside can ask for
         await rig.clock.advance(4 * INTERVAL_S)
         assert "the 15s group has not finished a tick" in rig.board.alive()[0]
+
+
+async def test_ready_once_the_policies_are_read_and_every_target_was_seen_once() -> None:
+    async with running([scaled("web")]) as rig:
+        assert rig.board.ready() == (["the policies have not been read yet"], [])
+        rig.board.loaded = True
+        rig.cluster.follow([])  # as before the first list has come
+        assert rig.board.ready() == (["1 targets have not been seen yet, such as Deployment shop/web"], [])
+        rig.cluster.follow([build.workload("web")])
+        assert rig.board.ready() == ([], [])
+        rig.cluster.follow([])
+        rig.board.config_error = "web.yaml:3:1: spec: unknown"
+        assert rig.board.ready() == ([], ["the newest policies are not in use: web.yaml:3:1: spec: unknown"])
