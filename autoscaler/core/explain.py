@@ -74,9 +74,8 @@ def why(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) 
     if best is not None:
         spec, index, place = best
         proposal = decision.proposals[index]
-        notes = ", ".join(
-            f"{name} {_number(column[place.slot])}" for name, column in proposal.notes.items() if not np.isnan(column[place.slot])
-        )
+        noted = {name: float(column[place.slot]) for name, column in proposal.notes.items()}
+        notes = ", ".join(f"{name} {_number(value)}" for name, value in noted.items() if value and not np.isnan(value))
         wanted = f"demand {_number(record.demand[index][place.slot])} ({spec.name}) -> {_number(proposal.replicas[place.slot])}"
         parts.append(f"{wanted} [{notes}]" if notes else wanted)
     before = float(decision.combined.replicas[slot])
