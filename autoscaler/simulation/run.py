@@ -30,6 +30,9 @@ START_S = 1_800_000_000.0
 """Where time begins unless the load says otherwise."""
 
 _CHUNK = 256
+_CELLS = 2**16
+"""Steps times plants that are noted before they are summed up: what fits into a processor's cache."""
+
 _FIRST_S = 600.0
 _FIRST_TARGET = 0.6
 _EPSILON = 1e-9
@@ -56,25 +59,29 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The score of the steps after the warm-up ``[p]``, and those steps themselves if they were to be kept."""
+    """The score of the steps after the warm-up ``[p]``, the sums that it comes from, and those steps if they were to be kept."""
 
     score: Score
+    sums: Sums
     trajectory: Trajectory | None
 
 
 def run(
-    case: Case, *, warm_s: float = 0.0, risk: float = RISK, keep: bool = False, progress: Callable[[int], None] | None = None
+    case: Case, *, warm_s: Floats | float = 0.0, risk: float = RISK, keep: bool = False, progress: Callable[[int], None] | None = None
 ) -> Result:
-    """Run all steps; those of the first ``warm_s`` seconds are not scored. ``progress`` is told the steps done now and then.
+    """Run all steps; those of the first ``warm_s`` seconds (of all, or of each ``[p]``) are not scored.
+
+    ``keep``: the steps that at least one plant is scored for. ``progress`` is told the steps done now and then.
 
     Raises ConfigError for a case that cannot be run, saying why.
     """
-    _check(case, warm_s)
+    warm = np.broadcast_to(np.asarray(warm_s, dtype=np.float64), (len(case.specs),))
+    _check(case, float(warm.max(initial=0.0)))
     plant = case.setup.plant
     p, steps = len(case.specs), case.rate.shape[0]
     world = World(case.setup, first_replicas(case.rate, plant)[case.load_of], np.full(p, case.ordered))
     pilots = [_Pilot(case, interval_s) for interval_s in sorted({spec.interval_s for spec in case.specs})]
-    book = _Book(case, round(warm_s / plant.step_s), risk, keep=keep)
+    book = _Book(case, np.rint(warm / plant.step_s).astype(np.int64), risk, keep=keep)
     for step in range(steps):
         at_s = case.start_s + step * plant.step_s
         due = [pilot for pilot in pilots if step % pilot.every == 0]
@@ -226,24 +233,25 @@ def _picked(column: Floats, places: Ints) -> Floats:
 class _Book:
     """Notes every step in pieces of ``_CHUNK``, scores the pieces, and keeps them if asked to."""
 
-    def __init__(self, case: Case, warm_steps: int, risk: float, *, keep: bool) -> None:
-        self._case, self._warm, self._risk = case, warm_steps, risk
-        p = len(case.specs)
+    def __init__(self, case: Case, warm: Ints, risk: float, *, keep: bool) -> None:
+        self._case, self._warm, self._risk = case, warm, risk
+        p, self._least, self._most = len(case.specs), int(warm.min()), int(warm.max())
         self._sums = Sums(p, case.setup.plant.step_s, risk)
-        self._rows = {name: np.empty((_CHUNK, p)) for name in Trajectory.__dataclass_fields__ if name != "demand"}
+        self._chunk = max(8, min(_CHUNK, _CELLS // p))
+        self._rows = {name: np.empty((self._chunk, p)) for name in Trajectory.__dataclass_fields__ if name != "demand"}
         self._kept: list[Trajectory] | None = [] if keep else None
-        self._filled, self._first = 0, warm_steps
+        self._filled, self._first = 0, self._least
 
     def note(self, number: int, step: Step, world: World) -> None:
         """Take in one step."""
-        if number < self._warm:
+        if number < self._least:
             return
         rows, k = self._rows, self._filled
         rows["arrivals"][k], rows["served"][k], rows["late"][k] = step.arrivals, step.outcome.served, step.outcome.late
         rows["dropped"][k], rows["backlog"][k] = step.outcome.dropped, world.backlog
         rows["asked"][k], rows["ready"][k], rows["billed"][k] = world.asked, step.supply.ready, step.supply.billed
         self._filled += 1
-        if self._filled == _CHUNK:
+        if self._filled == self._chunk:
             self._close()
 
     def _close(self) -> None:
@@ -251,7 +259,8 @@ class _Book:
         rate = self._case.rate[first : first + count]
         demand = needed(self._case.setup.plant, rate[:, self._case.load_of], self._risk)
         part = Trajectory(**{name: rows[:count] for name, rows in self._rows.items()}, demand=demand)
-        self._sums.add(part)
+        counts = np.arange(first, first + count)[:, None] >= self._warm if first < self._most else None
+        self._sums.add(part, counts)
         if self._kept is not None:
             self._kept.append(Trajectory(**{name: getattr(part, name).copy() for name in Trajectory.__dataclass_fields__}))
         self._first, self._filled = first + count, 0
@@ -264,4 +273,4 @@ class _Book:
         if self._kept is not None:
             names = Trajectory.__dataclass_fields__
             trajectory = Trajectory(**{name: frozen(np.concatenate([getattr(part, name) for part in self._kept])) for name in names})
-        return Result(self._sums.score(), trajectory)
+        return Result(self._sums.score(), self._sums, trajectory)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from autoscaler.core.columns import frozen, full
-from autoscaler.core.types import Floats
+from autoscaler.core.types import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ _FLOOR = 0.001
 
 _SUMS = (
     *("arrivals", "late", "dropped", "billed", "violations", "actions", "reversals", "churn"),
-    *("under", "over", "lacking", "spare", "peak"),
+    *("under", "over", "lacking", "spare", "steps"),
 )
 
 
@@ -71,47 +71,63 @@ class Sums:
     """The score of ``p`` plants in the making. ``risk``: the share of late requests that the objective allows."""
 
     def __init__(self, p: int, step_s: float, risk: float) -> None:
-        self._step_s, self._risk, self._steps = step_s, risk, 0
-        self._sum = {
-            name: full(p, 0.0) for name in ("arrivals", "late", "dropped", "billed", "violations", "actions", "reversals", "churn")
-        }
-        self._sum |= {name: full(p, 0.0) for name in ("under", "over", "lacking", "spare", "peak")}
+        self._step_s, self._risk = step_s, risk
+        self._sum = {name: full(p, 0.0) for name in _SUMS}
+        self._peak = full(p, 0.0)
         self._asked: Floats | None = None
         self._direction = full(p, 0.0)
 
-    def add(self, part: Trajectory) -> None:
-        """Take in the next steps."""
+    def add(self, part: Trajectory, counts: Bools | None = None) -> None:
+        """Take in the next steps; those where not ``counts[step, p]`` are no part of the score."""
+        rows = part.asked.shape[0]
+        if not rows:
+            return
+        if counts is None:
+            counts = np.ones(part.asked.shape, np.bool_)
         total = self._sum
         for name in ("arrivals", "late", "dropped", "billed"):
-            total[name] += getattr(part, name).sum(axis=0)
-        total["violations"] += (part.late > self._risk * part.arrivals).sum(axis=0)
+            total[name] += getattr(part, name).sum(axis=0, where=counts)
+        total["violations"] += (part.late > self._risk * part.arrivals).sum(axis=0, where=counts)
         short = part.demand - part.ready
-        total["under"] += (short > 0).sum(axis=0)
-        total["over"] += (short < 0).sum(axis=0)
-        total["lacking"] += (np.maximum(short, 0) / part.demand).sum(axis=0)
-        total["spare"] += (np.maximum(-short, 0) / part.demand).sum(axis=0)
-        total["peak"] = np.maximum(total["peak"], part.asked.max(axis=0, initial=0.0))
-        self._moves(part.asked)
-        self._steps += part.asked.shape[0]
+        total["under"] += (short > 0).sum(axis=0, where=counts)
+        total["over"] += (short < 0).sum(axis=0, where=counts)
+        short /= part.demand
+        total["lacking"] += np.maximum(short, 0).sum(axis=0, where=counts)
+        total["spare"] -= np.minimum(short, 0).sum(axis=0, where=counts)
+        total["steps"] += counts.sum(axis=0)
+        self._peak = np.maximum(self._peak, part.asked.max(axis=0, initial=0.0, where=counts))
+        self._moves(part.asked, counts)
 
-    def _moves(self, asked: Floats) -> None:
-        if not asked.shape[0]:
-            return
+    def _moves(self, asked: Floats, counts: Bools) -> None:
         before = asked[:1] if self._asked is None else self._asked[None]
         change = np.diff(np.concatenate([before, asked]), axis=0)
-        direction = np.concatenate([self._direction[None], np.sign(change)])
-        moved = direction != 0
-        # The last direction up to each row: the row number of the newest move, and what is there.
-        newest = np.maximum.accumulate(np.where(moved, np.arange(direction.shape[0])[:, None], 0), axis=0)
-        latest = np.take_along_axis(direction, newest, axis=0)
-        self._sum["actions"] += moved[1:].sum(axis=0)
-        self._sum["reversals"] += (moved[1:] & (latest[:-1] * direction[1:] < 0)).sum(axis=0)
-        self._sum["churn"] += np.abs(change).sum(axis=0)
-        self._asked, self._direction = asked[-1].copy(), latest[-1]
+        change[~counts] = 0.0
+        self._asked = asked[-1].copy()
+        rows, columns = np.nonzero(change)
+        if not rows.size:
+            return
+        order = np.lexsort((rows, columns))
+        columns, moved = columns[order], change[rows[order], columns[order]]
+        direction = np.sign(moved)
+        first = np.concatenate([[True], columns[1:] != columns[:-1]])
+        previous = np.where(first, self._direction[columns], np.concatenate([[0.0], direction[:-1]]))
+        p = asked.shape[1]
+        self._sum["actions"] += np.bincount(columns, minlength=p)
+        self._sum["reversals"] += np.bincount(columns, previous * direction < 0, minlength=p)
+        self._sum["churn"] += np.bincount(columns, np.abs(moved), minlength=p)
+        self._direction[columns] = direction  # of equal columns the last one stays, which is the newest
+
+    def joined(self, owner: Ints, p: int) -> Sums:
+        """The sums of ``p`` plants whose parts these are: part ``i`` belongs to plant ``owner[i]``."""
+        whole = Sums(p, self._step_s, self._risk)
+        for name, column in self._sum.items():
+            whole._sum[name] = np.bincount(owner, column, minlength=p)  # noqa: SLF001 - of its own kind
+        np.maximum.at(whole._peak, owner, self._peak)  # noqa: SLF001
+        return whole
 
     def score(self) -> Score:
         """The score of all steps so far. Without a single request nothing is late."""
-        total, steps = self._sum, max(1, self._steps)
+        total, steps = self._sum, np.maximum(self._sum["steps"], 1.0)
         requests = np.maximum(total["arrivals"], 1e-300)
         hours = steps * self._step_s / 3600
         columns = {
@@ -127,7 +143,7 @@ class Sums:
             "over_share": total["over"] / steps,
             "under_accuracy": total["lacking"] / steps,
             "over_accuracy": total["spare"] / steps,
-            "peak_replicas": total["peak"],
+            "peak_replicas": self._peak,
         }
         return Score(**{name: frozen(np.array(column)) for name, column in columns.items()})
 
