@@ -138,7 +138,8 @@ def tolerance(draft: Draft, context: Context) -> tuple[Draft, Codes]:
 def stabilisation(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     """The HPA's two windows: not above the lowest recommendation of the scale-up window, not below the highest of the scale-down one.
 
-    A held workload records no recommendation, nor does one whose count is outside its bounds (as in the HPA).
+    A held workload records no recommendation, nor does one whose count is outside its bounds (as in the HPA, where it goes to its bound
+    without any window). A zero is not below min: the HPA decides from zero as from any other count.
     """
     window_s = context.spec.workloads.window_s
     longest_s = window_s.max(initial=0.0)
@@ -147,13 +148,14 @@ def stabilisation(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     start_up, start_down = context.at_s - window_s
     bottom = np.fmin(wanted, extreme(state, start_up, np.fmin))
     top = np.fmax(wanted, extreme(state, start_down, np.fmax))
-    records = free & (context.current >= context.min) & (context.current <= context.max)
+    below_min = (context.current > 0) & (context.current < context.min)
+    records = free & ~below_min & (context.current <= context.max)
     if longest_s > 0 and records.any():
         row = np.where(records, wanted, np.nan)
         state = replace(state, recommendations=added(state.recommendations, context.at_s, row, context.at_s - longest_s))
     # The HPA with `behavior`: the current count, raised to `bottom`, then lowered to `top`; without it: `top`, whatever the count.
     stable = np.where(context.spec.workloads.classic, top, np.minimum(np.maximum(context.current, bottom), top))
-    replicas = np.where(free, stable, wanted)
+    replicas = np.where(free & ~(context.spec.workloads.classic & below_min), stable, wanted)
     reason = np.zeros(wanted.size, np.int8)
     reason[replicas > wanted], reason[replicas < wanted] = Reason.STABILISED_DOWN, Reason.STABILISED_UP
     return replace(draft, replicas=replicas, state=state), reason

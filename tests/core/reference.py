@@ -119,7 +119,9 @@ class Reference:
             replicas = self.activate(replicas, current, facts, reasons, unsure=unsure)
         replicas = self.tolerate(replicas, current, reasons)
         if not held:
-            replicas = self.stabilise(at_s, replicas, current, reasons, records=low <= current <= high)
+            below_min = 0 < current < low
+            if not (self.spec.behavior.classic and below_min):
+                replicas = self.stabilise(at_s, replicas, current, reasons, records=not below_min and current <= high)
             replicas = self.limit(at_s, replicas, current, reasons)
         replicas = self.bound(at_s, replicas, reasons)
         if mode is Mode.PAUSED:
