@@ -42,12 +42,13 @@ class Behavior:
     """Both directions. ``classic`` is the HPA without a ``behavior`` field, which has rules of its own.
 
     There the highest recommendation of the window counts, even above the current count, and one step reaches at most
-    max(2 x current, 4).
+    max(2 x current, 4). ``exact``: what we do better than the HPA is left out; `policies/hpa.py` lists it.
     """
 
     up: Direction
     down: Direction
     classic: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

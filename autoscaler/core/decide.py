@@ -83,7 +83,9 @@ def decide(state: State, observation: Observation, spec: GroupSpec) -> tuple[Sta
     guards, current = _entered(guards, observation, spec, mode, target == _HERE)
     low, high, low_set, high_set = _bounds(spec, observation.at_s)
 
-    policies, answers = _asked(state.policies, observation, spec, _Shared(current, low, high))
+    in_shadow = (mode == _DRY_RUN) & ~np.isnan(guards.shadow)
+    status = np.where(in_shadow, current, observation.status_replicas)
+    policies, answers = _asked(state.policies, observation, spec, _Shared(current, status, low, high))
     proposals = tuple(answer.proposal for answer in answers)
     missing = [series.signal != _OK for series in observation.series]
     combined = combine([call.owner for call in spec.calls], proposals, spec.slots, missing, [answer.faulty for answer in answers])
@@ -145,7 +147,7 @@ def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode
     observed = observation.current
     oldest_s = observation.at_s - _longest_period(spec)
     guards = with_changes(guards, observation.written_at_s, observation.written_to - observation.written_from, oldest_s)
-    zero_ours, zero_seen = _zero(guards, observation, here)
+    zero_ours, zero_seen = _zero(guards, observation, here, spec.workloads.exact)
 
     in_shadow = ~np.isnan(guards.shadow)
     # A zero that somebody set pauses a dry run too, so a shadow of zero is always one of our own making.
@@ -164,10 +166,13 @@ def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode
     ), current
 
 
-def _zero(guards: GuardState, observation: Observation, here: Bools) -> tuple[Bools, Bools]:
-    """Whose zero it is, if it is one: ours from our write on until, after it was seen, another count is (a view may lag behind)."""
+def _zero(guards: GuardState, observation: Observation, here: Bools, exact: Bools) -> tuple[Bools, Bools]:
+    """Whose zero it is, if it is one: ours from our write on until, after it was seen, another count is (a view may lag behind).
+
+    ``exact``: until our next write, as in the HPA, whose condition ScaledToZero outlives counts that others set.
+    """
     ours_now = observation.written_to == 0
-    raised = (guards.zero_seen & here & (observation.current > 0)) | (observation.written_to > 0)
+    raised = (guards.zero_seen & here & (observation.current > 0) & ~exact) | (observation.written_to > 0)
     zero_ours = (guards.zero_ours & ~raised) | ours_now
     zero_seen = zero_ours & ((guards.zero_seen & ~ours_now) | (here & (observation.current == 0)))
     return zero_ours, zero_seen
@@ -212,6 +217,7 @@ class _Shared:
     """Columns ``[w]`` that every view is cut from and that are no observation."""
 
     current: Floats
+    status_replicas: Floats
     min: Floats
     max: Floats
 
@@ -225,7 +231,7 @@ def _asked(
     for call, series in zip(spec.calls, observation.series, strict=True):
         view = _view(call, series, observation, spec, shared)
         old = before.get(call.key)
-        kept, fault = walled(call.policy, partial(_policy_state, call, old))
+        kept, fault = walled(call.policy, partial(policy_state, call, old))
         if kept is None:
             if old is not None:
                 policies[call.key] = old
@@ -233,12 +239,14 @@ def _asked(
             continue
         answer = propose(call.policy, view, call.params, kept.value)
         policies[call.key] = PolicyState(call.serial, answer.state)
-        replicas = np.where(series.signal == _OK, answer.proposal.replicas, np.nan)
+        # Who is shown loads and pods judges them itself: there may be a proposal where nothing makes a demand of the load.
+        usable = ~np.isnan(series.load) if traits_of(call.policy).pods else series.signal == _OK
+        replicas = np.where(usable, answer.proposal.replicas, np.nan)
         answers.append(answer._replace(proposal=replace(answer.proposal, replicas=frozen(replicas))))
     return policies, answers
 
 
-def _policy_state(call: Call, before: PolicyState | None) -> PolicyState:
+def policy_state(call: Call, before: PolicyState | None) -> PolicyState:
     """The call's state with one column per series slot: who is new starts blank, who stayed keeps everything."""
     n = call.serial.size
     if before is not None and before.serial is call.serial:
@@ -279,7 +287,9 @@ def _view(call: Call, series: SeriesColumns, observation: Observation, spec: Gro
             "load": series.load,
             "target": call.target,
             "target_kind": call.target_kind,
-            "status_replicas": spread(observation.status_replicas),
+            "metric_type": call.metric_type,
+            "observed": spread(observation.current),
+            "status_replicas": spread(shared.status_replicas),
             "pods": None if series.pods is None else protected(series.pods),
         }
     return View(

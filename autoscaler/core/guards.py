@@ -100,7 +100,8 @@ def no_data(draft: Draft, context: Context) -> tuple[Draft, Codes]:
 
 def _unsure(context: Context) -> Bools:
     """Where the proposal rests on a part of what was asked."""
-    unsure: Bools = (context.combined.failed > 0) | (context.observation.coverage < COVERAGE_MIN)
+    uncovered = (context.observation.coverage < COVERAGE_MIN) & ~context.spec.workloads.exact
+    unsure: Bools = (context.combined.failed > 0) | uncovered
     return unsure
 
 
@@ -111,6 +112,7 @@ def activation(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     """
     reason = np.zeros(draft.replicas.size, np.int8)
     may_be_zero = ~draft.off & ~draft.held & (context.min == 0) & ~np.isnan(context.combined.replicas)
+    may_be_zero &= ~context.spec.workloads.exact
     if not may_be_zero.any():
         return draft, reason
     active = np.zeros(draft.replicas.size, np.bool_)
@@ -173,7 +175,7 @@ def rate(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     ceiling, floor = np.maximum(2 * current, 4), full(current.size, -np.inf)
     if not (spec.classic | (spec.serial == 0)).all():
         ceiling = np.where(spec.classic, ceiling, np.maximum(_limit(draft, context, 0), current))
-        ceiling = np.where((current == 0) & ~disabled[0], np.maximum(ceiling, 1), ceiling)
+        ceiling = np.where((current == 0) & ~disabled[0] & ~spec.exact, np.maximum(ceiling, 1), ceiling)
         floor = np.where(spec.classic, floor, np.minimum(_limit(draft, context, 1), current))
     free = ~draft.off & ~draft.held
     capped, raised = free & (wanted > ceiling), free & (wanted < floor)
@@ -219,7 +221,9 @@ def schedule(draft: Draft, context: Context) -> tuple[Draft, Codes]:
 
 def bounds(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     """``minReplicas`` and ``maxReplicas``, at once; an open schedule window's bound stands in for the spec's."""
-    return _clipped(draft, context.min, context.max, Reason.BELOW_MIN, Reason.ABOVE_MAX)
+    # The HPA that can decide nothing from its own zero stays there, even if min has been raised since.
+    at_zero = context.spec.workloads.exact & draft.held & (context.current == 0)
+    return _clipped(draft, np.where(at_zero, -np.inf, context.min), context.max, Reason.BELOW_MIN, Reason.ABOVE_MAX)
 
 
 def _clipped(draft: Draft, low: Floats, high: Floats, below: Reason, above: Reason) -> tuple[Draft, Codes]:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from autoscaler.core.behavior import HPA_BEHAVIOR, BehaviorDefaults
+from autoscaler.core.behavior import HPA_BEHAVIOR, Behavior, BehaviorDefaults
 from autoscaler.core.columns import array_fields, frozen, full
 from autoscaler.core.types import FREE, Bools, Codes, Floats, Ints, Singles
 
@@ -67,8 +67,8 @@ def param(  # noqa: PLR0913 - a declaration: one keyword for each thing a schema
 class Pods:
     """The pods behind resource and per-pod metrics, flat: the pods of series ``i`` are ``[offsets[i]:offsets[i + 1]]``.
 
-    ``use`` and ``request`` in the metric's unit (NaN: no sample, no request), ``phase`` 0 pending, 1 running, 2 failed, 3 deleted,
-    ``ready`` the Ready condition (-1: none); times in seconds since the epoch, NaN where absent; ``window_s`` of the sample.
+    ``use`` and ``request`` in the metric's unit (NaN: no sample, no request), ``phase`` a :class:`PodPhase` and ``ready`` a
+    :class:`PodReady` code; times in seconds since the epoch, NaN where absent; ``window_s`` of the sample.
     """
 
     offsets: Ints
@@ -87,7 +87,8 @@ class View:
     """What a policy sees at one tick: the series of one call, read-only. NaN is "no data", never zero.
 
     ``demand[tick, n]`` is oldest first and ends with this tick; ``workload[n]`` is a slot number (-1: nobody uses the column, every
-    value is NaN); ``current, ready, min, max`` in replicas; ``startup_s`` per pod, ``ordered`` where pods start one after the other.
+    value is NaN); ``current, ready, min, max`` in replicas; ``startup_s`` per pod, ``ordered`` where pods start one after the other. In a
+    dry run ``current`` and ``status_replicas`` are the shadow count and ``observed`` the real one, else ``observed`` is ``current``.
     """
 
     at_s: float
@@ -109,6 +110,8 @@ class View:
     load: Floats | None = None
     target: Floats | None = None
     target_kind: Codes | None = None
+    metric_type: Codes | None = None
+    observed: Floats | None = None
     status_replicas: Floats | None = None
     pods: Pods | None = None
 
@@ -162,6 +165,13 @@ def traits_of(policy: Policy) -> Traits:
         message = f"{type(policy).__name__}.traits: expected autoscaler.core.policy.Traits, got {type(traits).__name__}"
         raise TypeError(message)
     return traits
+
+
+def guards_of(policy: Policy, params: Parameters, behavior: Behavior) -> Behavior:
+    """The guards of one workload: as given, unless the policy's own parameters change them (``guards(params, behavior)``)."""
+    method = getattr(policy, "guards", None)
+    changed: Behavior = behavior if method is None else method(params, behavior)
+    return changed
 
 
 def history_s(policy: Policy, params: Parameters) -> float:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from autoscaler.core.behavior import Behavior, Direction
 from autoscaler.core.columns import A, frozen, patched, widened
-from autoscaler.core.policy import Policy, history_s
+from autoscaler.core.policy import Policy, guards_of, history_s
 from autoscaler.core.spec import Call, GroupSpec, Schedule, SeriesSpec, WorkloadColumns, WorkloadSpec
 from autoscaler.core.types import FREE, Floats, Ints, Mode, Workload
 
@@ -235,8 +235,8 @@ def history_rows(spec: WorkloadSpec) -> int:
 
 def _empty_call(key: str, pool: _Pool) -> Call:
     numbers = {item.name: np.zeros(0) for item in fields(pool.example) if not isinstance(getattr(pool.example, item.name), (str, bool))}
-    none, nothing = np.zeros(0, np.int64), np.zeros(0)
-    return Call(key, pool.policy, replace(pool.example, **numbers), pool.rows, none, none, nothing, np.zeros(0, np.int8), nothing)
+    none, nothing, codes = np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int8)
+    return Call(key, pool.policy, replace(pool.example, **numbers), pool.rows, none, none, nothing, codes, codes, nothing)
 
 
 def _updated(call: Call, pool: _Pool, released: list[int], taken: list[tuple[_Member, SeriesSpec, SeriesSlot]]) -> Call:
@@ -250,6 +250,7 @@ def _updated(call: Call, pool: _Pool, released: list[int], taken: list[tuple[_Me
     columns = {
         "target": np.array([series.target for _, series, _ in taken]),
         "target_kind": np.array([series.target_kind for _, series, _ in taken], np.int8),
+        "metric_type": np.array([series.metric_type for _, series, _ in taken], np.int8),
         "activation": np.array([series.activation for _, series, _ in taken]),
     }
     numbers = {}
@@ -267,6 +268,7 @@ def _updated(call: Call, pool: _Pool, released: list[int], taken: list[tuple[_Me
         serial=frozen(serial),
         target=frozen(widened(call.target, capacity, 1.0)),
         target_kind=frozen(widened(call.target_kind, capacity, 0)),
+        metric_type=frozen(widened(call.metric_type, capacity, 0)),
         activation=frozen(widened(call.activation, capacity, 0.0)),
     )
     return patched(call, slots, columns) if taken else call
@@ -274,7 +276,7 @@ def _updated(call: Call, pool: _Pool, released: list[int], taken: list[tuple[_Me
 
 def _workload_columns(rows: list[WorkloadSpec]) -> dict[str, Any]:
     """The columns of :class:`WorkloadColumns` for some rows, all but ``serial``."""
-    behaviors = [row.behavior for row in rows]
+    behaviors = [guards_of(row.policy.policy, row.policy.params, row.behavior) for row in rows]
     return {
         "min": np.array([row.min_replicas for row in rows], np.float64),
         "max": np.array([row.max_replicas for row in rows], np.float64),
@@ -282,6 +284,7 @@ def _workload_columns(rows: list[WorkloadSpec]) -> dict[str, Any]:
         "mode_until_s": np.array([row.mode_until_s for row in rows], np.float64),
         "startup_s": np.array([row.startup_s for row in rows], np.float64),
         "classic": np.array([behavior.classic for behavior in behaviors], np.bool_),
+        "exact": np.array([behavior.exact for behavior in behaviors], np.bool_),
         "tolerance": _both(behaviors, lambda direction: direction.tolerance),
         "window_s": _both(behaviors, lambda direction: direction.window_s),
         "select": _both(behaviors, lambda direction: direction.select).astype(np.int8),

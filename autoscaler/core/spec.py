@@ -12,7 +12,7 @@ from typing import Any
 
 from autoscaler.core.behavior import Behavior
 from autoscaler.core.policy import Policy
-from autoscaler.core.types import Bools, Codes, Floats, Ints, Mode, TargetKind, Workload
+from autoscaler.core.types import Bools, Codes, Floats, Ints, MetricType, Mode, TargetKind, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class SeriesSpec:
     target_kind: TargetKind = TargetKind.AVERAGE_VALUE
     activation: float = 0.0
     match: tuple[tuple[str, str], ...] = ()
+    metric_type: MetricType = MetricType.EXTERNAL
 
 
 class When(IntEnum):
@@ -114,6 +115,7 @@ class Call:
     serial: Ints
     target: Floats
     target_kind: Codes
+    metric_type: Codes
     activation: Floats
 
 
@@ -132,6 +134,7 @@ class WorkloadColumns:
     mode_until_s: Floats
     startup_s: Floats
     classic: Bools
+    exact: Bools
     tolerance: Floats
     window_s: Floats
     select: Codes

@@ -42,6 +42,39 @@ class TargetKind(IntEnum):
     UTILIZATION = 2
 
 
+class MetricType(IntEnum):
+    """What a metric is measured on; HPA v2's types, as far as they differ in what they need to know.
+
+    ``EXTERNAL``: one value for the whole workload (HPA: External and Object). ``PODS``, ``RESOURCE`` and ``CPU``: one for each pod; a
+    resource of one container counts as the resource.
+    """
+
+    EXTERNAL = 0
+    PODS = 1
+    RESOURCE = 2
+    CPU = 3
+
+
+class PodPhase(IntEnum):
+    """What became of a pod. ``DELETED``: it is being deleted, whatever its phase. ``GONE``: it is sampled, but no longer listed."""
+
+    PENDING = 0
+    RUNNING = 1
+    FAILED = 2
+    DELETED = 3
+    OTHER = 4
+    GONE = 5
+
+
+class PodReady(IntEnum):
+    """A pod's Ready condition."""
+
+    NONE = -1
+    FALSE = 0
+    TRUE = 1
+    UNKNOWN = 2
+
+
 class Mode(IntEnum):
     """What may be done with a decision, from the freest to the strictest."""
 

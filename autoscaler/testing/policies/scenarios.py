@@ -16,7 +16,7 @@ import numpy as np
 
 from autoscaler.core.columns import array_fields, frozen, full
 from autoscaler.core.policy import Pods, Policy, Traits, View, history_s
-from autoscaler.core.types import FREE, Bools, Codes, Floats, Ints, Singles, TargetKind
+from autoscaler.core.types import FREE, Bools, Codes, Floats, Ints, MetricType, Singles, TargetKind
 from autoscaler.testing.policies.views import SOME_TIME_S
 
 SERIES = 14
@@ -41,6 +41,7 @@ class Scenario:
     load: Floats
     target: Floats
     target_kind: Codes
+    metric_type: Codes
     saturated: Bools
     age_s: Floats
     current: Floats
@@ -89,6 +90,8 @@ class Scenario:
                 "load": self.load[tick].copy(),
                 "target": self.target.copy(),
                 "target_kind": self.target_kind.copy(),
+                "metric_type": self.metric_type.copy(),
+                "observed": self.current[tick].copy(),
                 "status_replicas": self.status_replicas[tick].copy(),
                 "pods": self._pods(tick),
             }
@@ -171,6 +174,7 @@ def _scenario(name: str, interval_s: float, rows: int, traits: Traits, rng: np.r
         load=demand[rows:] * target,
         target=target,
         target_kind=kind,
+        metric_type=_metric_types(kind, rng),
         saturated=_some(0.05, (ticks, SERIES), rng),
         age_s=np.where(np.isnan(demand[rows:]), np.nan, rng.uniform(0, interval_s, (ticks, SERIES))),
         current=current,
@@ -189,6 +193,13 @@ def _scenario(name: str, interval_s: float, rows: int, traits: Traits, rng: np.r
         pod_request=rng.uniform(0.1, 2, (_PODS, SERIES)),
         pod_ready=_some(0.8, (_PODS, SERIES), rng).astype(np.int8),
     )
+
+
+def _metric_types(kind: Codes, rng: np.random.Generator) -> Codes:
+    """What each metric may be measured on: a utilisation on a resource, any other target on the workload as a whole too."""
+    resource = rng.choice([MetricType.RESOURCE, MetricType.CPU], kind.size)
+    other = rng.choice([MetricType.EXTERNAL, MetricType.PODS, MetricType.CPU], kind.size)
+    return np.where(kind == TargetKind.UTILIZATION, resource, other).astype(np.int8)
 
 
 def _demand(length: int, rows: int, rng: np.random.Generator) -> Floats:

@@ -22,6 +22,7 @@ _DTYPES = {
     **dict.fromkeys(("saturated", "ordered"), np.bool_),
     "workload": np.int64,
     "target_kind": np.int8,
+    "metric_type": np.int8,
 }
 
 
