@@ -347,6 +347,11 @@ def test_fallback(fallback: Fallback | None, real: float, demands: list[float], 
     assert [rig.tick(demand).replicas for demand in demands] == expected
 
 
+@pytest.mark.parametrize("when", [When.IF_HIGHER, When.IF_LOWER])
+def test_a_fallback_that_changes_nothing_is_a_hold(when: When) -> None:
+    assert Rig(spec(fallback=Fallback(1, 10, when)), real=10).tick(nan).reasons == {"noData": Reason.NO_DATA}
+
+
 def test_fallback_meets_tolerance_windows_and_rates() -> None:
     rig = Rig(spec(fallback=Fallback(1, 3), behavior=behavior(down=direction(30, 0.1, [pods(2, 15)]))), real=10)
     assert [rig.tick(nan).replicas for _ in range(5)] == [10, 10, 8, 6, 4]

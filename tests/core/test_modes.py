@@ -219,6 +219,7 @@ def test_a_dry_run_leaves_alone_whose_the_real_zero_is() -> None:
         pytest.param((2.0, nan), 3, 3, {"noData": Reason.PARTIAL_DATA}, id="nor-scaled-down"),
         pytest.param((5.0, nan), 0, 0, {"activation": Reason.NOT_ACTIVE}, id="nor-woken"),
         pytest.param((6.0, nan), 0, 6, {}, id="unless-what-is-known-is-enough"),
+        pytest.param((1e300, 0.0), 0, 0, {}, id="nor-by-a-load-beyond-reason"),
         pytest.param((nan, nan), 0, 0, {"noData": Reason.NO_DATA}, id="no-data-sleeps-on"),
         pytest.param((nan, nan), 3, 3, {"noData": Reason.NO_DATA}, id="no-data-stays-awake"),
     ],
