@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 from weakref import WeakSet
 
 import aiohttp
@@ -82,13 +84,14 @@ class Client:
         """``login`` has been read, and a loop runs: use :meth:`connect`."""
         self._login = login
         self._configuration = login.configuration
+        self._configuration.proxy = self._configuration.proxy or _proxy_for(self.server)
         try:
             self._api = ApiClient(self._configuration)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{login.origin}: the certificates in it cannot be used: {error}") from error
-        self._api.user_agent = "autoscaler"
         self._connector = _Connector(self._api.rest_client.ssl_context)
-        self._configuration.client_session_kwargs = {"connector": self._connector}
+        # The environment was asked for a proxy once; the library would ask it for each request, in a thread.
+        self._configuration.client_session_kwargs = {"connector": self._connector, "trust_env": False}
         self._renewing = asyncio.Lock()
         self._renewed_at = -_RENEW_EVERY_S
 
@@ -150,26 +153,29 @@ class Client:
 
     async def _send(self, call: Call, request: _Request) -> aiohttp.ClientResponse:
         """Begin a request. A 401 is tried once more if the credentials turn out to have changed (rotated, or run out)."""
-        used = await self._token(call)
-        response = await self._try(call, request)
-        if response.status == HTTPStatus.UNAUTHORIZED and await self._renewed(call, used):
-            response.close()
-            response = await self._try(call, request)
+        token = await self._token(call)
+        response = await self._try(call, request, token)
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            renewed = await self._renew(call)
+            if renewed != token:
+                response.close()
+                response = await self._try(call, request, renewed)
         if response.status < HTTPStatus.MULTIPLE_CHOICES:
             return response
         with self._translated(call):
             body = await _read(response, _REFUSAL_MAX)
         raise refusal(call, response.status, response.headers, body)
 
-    async def _try(self, call: Call, request: _Request) -> aiohttp.ClientResponse:
-        # Uncompressed: both ends are in one cluster, and decompressing a page costs more than decoding it.
-        headers = {"Accept": request.accept, "Accept-Encoding": "identity", "Content-Type": request.content_type}
-        query = list(request.query.items())
+    async def _try(self, call: Call, request: _Request, token: str) -> aiohttp.ClientResponse:
+        headers = {
+            "Accept": request.accept,
+            "Accept-Encoding": "identity",  # both ends are in one cluster, and to decompress a page costs more than to decode it
+            "Content-Type": request.content_type,
+            "User-Agent": "autoscaler",
+        } | ({"Authorization": token} if token else {})
+        url = self.server + call.path + (f"?{urlencode(request.query, quote_via=quote)}" if request.query else "")
         with self._translated(call):
-            method, url, headers, body, _ = await self._api.param_serialize(
-                _METHODS[call.verb], call.path, None, query, headers, request.body, auth_settings=["BearerToken"]
-            )
-            answer = await self._api.call_api(method, url, headers, body, _request_timeout=_BACKSTOP_S)
+            answer = await self._api.rest_client.request(_METHODS[call.verb], url, headers, request.body, _request_timeout=_BACKSTOP_S)
             response: aiohttp.ClientResponse = answer.response
         return response
 
@@ -179,19 +185,20 @@ class Client:
             token = await self._configuration.get_api_key_with_prefix("BearerToken")
         except (ConfigException, OSError) as error:
             raise TransientError(f"{call}: the credentials of {self._login.origin} cannot be read: {error}") from error
-        return str(token or "")
+        stripped = str(token or "").strip()  # files end with a line end, headers must not
+        if not stripped.isprintable():
+            raise PermanentError(f"{call}: the token of {self._login.origin} has a line break or another control character in it")
+        return stripped
 
-    async def _renewed(self, call: Call, used: str) -> bool:
-        """Read the credentials again, not too often; whether they are others than those that were used."""
+    async def _renew(self, call: Call) -> str:
+        """Read the credentials again, not too often; the token that is then in use."""
         now = asyncio.get_running_loop().time()
         async with self._renewing:
             if now - self._renewed_at >= _RENEW_EVERY_S:
                 self._renewed_at = now
-                try:
+                with suppress(ConfigError):  # the answer that there is says enough
                     await self._login.read()
-                except ConfigError:
-                    return False
-        return await self._token(call) != used
+        return await self._token(call)
 
     @contextmanager
     def _translated(self, call: Call) -> Iterator[None]:
@@ -203,10 +210,14 @@ class Client:
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as error:
             told = f"{call}: the certificate of {self.server} is not trusted: {words(error)}"
             raise PermanentError(f"{told}; its CA must be the one in {self._login.origin}, and clocks must be right") from error
-        except aiohttp.InvalidURL as error:
-            raise PermanentError(f"{call}: {self.server} is not a URL that can be asked: {words(error)}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise TransientError(f"{call}: no connection to {self.server}: {words(error)}") from error
+
+
+def _proxy_for(server: str) -> str | None:
+    """What HTTPS_PROXY, HTTP_PROXY and NO_PROXY say, as other clients of Kubernetes read them."""
+    url = urlsplit(server)
+    return None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
 
 
 @asynccontextmanager

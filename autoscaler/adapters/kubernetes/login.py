@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +20,8 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 # What the library lets through for a file that is missing, no YAML, or of the wrong shape.
 Unusable = (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError, LookupError)
+
+_URL = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d+)?(/[\w./~%-]*)?")
 
 _Load: TypeAlias = Callable[[Configuration], Coroutine[Any, Any, None]]
 
@@ -39,8 +42,10 @@ class Login:
             await self._load(self.configuration)
         except Unusable as error:
             raise ConfigError(f"{self.origin}: {words(error)}") from error
-        if not self.configuration.host.startswith(("https://", "http://")):
-            raise ConfigError(f"{self.origin}: server: expected a URL as https://host:port, got {self.configuration.host!r}")
+        host = self.configuration.host
+        if not _URL.fullmatch(host):
+            shown = "…@" * ("@" in host) + host.rpartition("@")[2]  # a password is not for logs
+            raise ConfigError(f"{self.origin}: server: expected a URL as https://host:port, got {shown!r}")
 
 
 def find_login(kubeconfig: str = "", context: str = "", service_account: Path = SERVICE_ACCOUNT) -> Login:
@@ -84,14 +89,6 @@ def _from_file(names: str, context: str) -> Login:
 def _in_cluster(folder: Path) -> _Load:
     async def load(configuration: Configuration) -> None:
         loader = InClusterConfigLoader(token_filename=str(folder / "token"), cert_filename=str(folder / "ca.crt"))
-        loader.load_and_set(configuration)
-        read_once_a_minute: Callable[[Configuration], None] = vars(configuration)["refresh_api_key_hook"]
-
-        def refresh(current: Configuration) -> None:
-            read_once_a_minute(current)  # sets the token as the file has it, a line end included, and itself as the hook
-            current.api_key["BearerToken"] = current.api_key["BearerToken"].strip()
-            vars(current)["refresh_api_key_hook"] = refresh
-
-        refresh(configuration)
+        loader.load_and_set(configuration)  # from then on it reads the token again once a minute
 
     return load

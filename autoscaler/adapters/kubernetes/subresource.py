@@ -60,7 +60,7 @@ class ScaleKind(Kind[Object]):
 
     def _take(self, key: Key, item: Object) -> None:
         known, version = self._known.get(key), item.metadata.resource_version
-        if known is not None and known.uid != item.metadata.uid:
+        if known is not None and known.uid and known.uid != item.metadata.uid:
             self._forget(key)
         elif known is not None and known.resource_version == version:
             return  # read, or written by us, at just this version

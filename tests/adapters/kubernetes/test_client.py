@@ -1,6 +1,7 @@
 """One request: what is sent, how long it may take, and what becomes of credentials that are not accepted any more."""
 
 import asyncio
+import json
 import socket
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import msgspec
 import pytest
 
 from autoscaler.adapters.kubernetes.calls import Call, NotFoundError
-from autoscaler.adapters.kubernetes.client import JSON_PATCH
+from autoscaler.adapters.kubernetes.client import JSON_PATCH, Client
 from autoscaler.adapters.kubernetes.discovery import Discovery
+from autoscaler.adapters.kubernetes.login import find_login
 from autoscaler.clock import SystemClock
 from autoscaler.errors import PermanentError, TransientError
 from tests.adapters.kubernetes.fault_server import FaultServer, answer, discovery, page, silence, status
@@ -50,7 +52,6 @@ class TestRequests:
         [
             pytest.param("http://127.0.0.1:{port}", TransientError, "no connection to http://127.0.0.1", id="refused"),
             pytest.param("http://no-such-host.invalid", TransientError, "no connection to http://no-such-host.invalid", id="dns"),
-            pytest.param("http://[::1", PermanentError, "is not a URL", id="no-url"),
         ],
     )
     async def test_nobody_there(self, tmp_path: Path, server: str, kind: type[Exception], words: str) -> None:
@@ -62,8 +63,44 @@ class TestRequests:
                 with pytest.raises(kind, match=words):
                     await client.get(CALL, Answer)
 
+    async def test_through_a_proxy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with FaultServer(SystemClock()) as proxy:
+            monkeypatch.setenv("http_proxy", proxy.url)
+            monkeypatch.setenv("no_proxy", "127.0.0.1,other.invalid")
+            proxy.script("GET /api/v1/namespaces/shop", answer({"n": 1}))
+            for server, through in (("http://api.invalid", True), ("http://other.invalid", False)):
+                config = proxy.kubeconfig(tmp_path)
+                config.write_text(config.read_text().replace(proxy.url, server))
+                client = await Client.connect(find_login(str(config)))
+                try:
+                    assert await client.get(CALL, Answer) == Answer(1)
+                    assert through
+                except TransientError:
+                    assert not through
+                finally:
+                    await client.close()
+
 
 class TestCredentials:
+    @pytest.mark.parametrize(
+        ("token", "header"), [pytest.param("secret\n", "Bearer secret", id="line-end"), pytest.param("a\nb", None, id="line-break")]
+    )
+    async def test_a_token_is_one_line(self, tmp_path: Path, token: str, header: str | None) -> None:
+        async with FaultServer(SystemClock()) as server:
+            server.script("GET /api/v1/namespaces/shop", answer({"n": 1}))
+            config = server.kubeconfig(tmp_path)
+            config.write_text(config.read_text().replace('"secret"', json.dumps(token)))
+            client = await Client.connect(find_login(str(config)))
+            try:
+                if header is None:
+                    with pytest.raises(PermanentError, match="has a line break or another control character in it"):
+                        await client.get(CALL, Answer)
+                else:
+                    await client.get(CALL, Answer)
+                assert [seen.headers["Authorization"] for seen in server.seen] == ([header] if header else [])
+            finally:
+                await client.close()
+
     async def test_a_file_that_has_changed_is_read_again(self, tmp_path: Path) -> None:
         async with FaultServer(SystemClock()) as server, client_of(server, tmp_path) as client:
             server.script("GET /api/v1/namespaces/shop", status(401, "Unauthorized"), answer({"n": 1}))

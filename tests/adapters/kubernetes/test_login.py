@@ -1,6 +1,7 @@
 """Where the service logs in, and what it says where it cannot."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class TestWhere:
         login = find_login("", "", service_account(tmp_path / "sa"))
         await login.read()
         assert login.configuration.host == "https://10.0.0.1:443"
-        assert await login.configuration.get_api_key_with_prefix("BearerToken") == "bearer from-pod"
+        assert await login.configuration.get_api_key_with_prefix("BearerToken") == "bearer from-pod\n"
 
     async def test_then_home(self, tmp_path: Path) -> None:
         kubeconfig(tmp_path / ".kube" / "config")
@@ -98,7 +99,13 @@ class TestWrong:
             pytest.param(
                 {"clusters": [{"name": "k", "cluster": {}}]}, "", "server: expected a URL as https://host:port, got ''", id="no-server"
             ),
-            pytest.param({"clusters": [{"name": "k", "cluster": {"server": "a.invalid"}}]}, "", "got 'a.invalid'", id="no-url"),
+            *(
+                pytest.param({"clusters": [{"name": "k", "cluster": {"server": url}}]}, "", f"got '{re.escape(shown)}'", id=f"no-url-{url}")
+                for url, shown in [
+                    *((url, url) for url in ("a.invalid", "ftp://a", "http://[::1", "https://a b", "https://a?x=1")),
+                    ("https://user:secret@a", "…@a"),
+                ]
+            ),
             pytest.param(
                 {"clusters": [{"name": "k", "cluster": {"server": "https://a.invalid", "certificate-authority": "nope.crt"}}]},
                 "",
