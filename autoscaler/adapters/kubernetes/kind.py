@@ -98,13 +98,12 @@ class Kind(ABC, Generic[T]):
                     self.reflector = self._reflector_of(resource)
                 self._problem = None
                 self._problem = await self._reflect(self.reflector)
+                self._shared.discovery.forget(self.scope.api_version)
             except AutoscalerError as error:
                 self._problem = error
                 if str(error) != said:
                     said = str(error)
                     log.warning("%s", said)
-            if isinstance(self._problem, NotFoundError):
-                self._shared.discovery.forget(self.scope.api_version)
             now = self._clock.monotonic()
             if now - began >= _STEADY_S:
                 backoff.succeeded()
@@ -137,11 +136,13 @@ class Kind(ABC, Generic[T]):
 
     async def _find(self) -> Resource:
         resource = await self._shared.discovery.find(self.scope.api_version, self.scope.kind)
-        if not resource.scalable:
-            raise NotFoundError(f"{self.scope.kind} in {self.scope.api_version} has no /scale subresource: nothing can set its replicas")
-        if not resource.namespaced:
-            raise NotFoundError(f"{self.scope.kind} in {self.scope.api_version} does not live in namespaces, as targets must")
-        return resource
+        if resource.scalable and resource.namespaced:
+            return resource
+        self._shared.discovery.forget(self.scope.api_version)  # its CRD may be mended
+        lacks = (
+            "does not live in namespaces, as targets must" if resource.scalable else "has no /scale subresource: nothing sets its replicas"
+        )
+        raise NotFoundError(f"{self.scope.kind} in {self.scope.api_version} {lacks}")
 
     def _reflector_of(self, resource: Resource) -> Reflector[T]:
         handlers: Handlers[T] = Handlers(

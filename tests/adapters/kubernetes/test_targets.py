@@ -80,7 +80,7 @@ class TestNotKnown:
                 Workload("shop", "agent", "DaemonSet"),
                 {"discovery": answer({"resources": [{"name": "daemonsets", "kind": "DaemonSet"}]})},
                 Target.NOT_FOUND,
-                "DaemonSet in apps/v1 has no /scale subresource: nothing can set its replicas",
+                "DaemonSet in apps/v1 has no /scale subresource: nothing sets its replicas",
                 id="no-scale",
             ),
             pytest.param(
