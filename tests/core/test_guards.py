@@ -203,6 +203,22 @@ def test_rate(rules: Behavior, real: float, steps: list[Step]) -> None:
     assert play(Rig(spec(behavior=rules), real=real), steps, "rate") == steps
 
 
+@pytest.mark.parametrize(
+    ("changes", "demand"),
+    [
+        pytest.param({"min_replicas": 20}, 90, id="up-after-min-raised-it-by-more"),
+        pytest.param({"max_replicas": 5}, 1, id="down-after-max-lowered-it-by-more"),
+    ],
+)
+def test_a_limit_that_bounds_have_passed_holds_and_never_forces_the_other_way(changes: dict[str, int], demand: float) -> None:
+    rule = pods(4, 300)
+    rig = Rig(spec(behavior=behavior(direction(rules=[rule]), direction(rules=[rule]))), real=10)
+    rig.become(**changes)
+    bounded = rig.tick(10).replicas
+    rig.become(min_replicas=1, max_replicas=100)
+    assert (bounded, rig.tick(demand).replicas) == ((20, 20) if demand > 10 else (5, 5))
+
+
 def test_rate_counts_a_write_from_the_tick_that_decided_it() -> None:
     rig = Rig(spec(behavior=behavior(direction(rules=[pods(4, 60)]))), real=10)
     assert rig.tick(90).replicas == 14

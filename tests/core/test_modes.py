@@ -4,6 +4,7 @@ from math import inf, nan
 
 import pytest
 
+from autoscaler.core.behavior import Select
 from autoscaler.core.decide import reanchored
 from autoscaler.core.history import History
 from autoscaler.core.spec import Fallback, ScheduleRow
@@ -256,6 +257,7 @@ def test_a_fallback_wakes_whatever_the_activation() -> None:
         pytest.param(behavior(direction(rules=[percent(100, 15)])), [1, 2, 4], id="a-percent-of-zero-does-not-keep-it-asleep"),
         pytest.param(behavior(direction(rules=[pods(3, 15)])), [3, 6, 9], id="pods"),
         pytest.param(HPA_CLASSIC, [4, 8, 16], id="classic"),
+        pytest.param(behavior(direction(select=Select.DISABLED)), [0, 0, 0], id="not-where-the-way-up-is-disabled"),
     ],
 )
 def test_waking_up_is_rated(rules: object, expected: list[float]) -> None:
