@@ -45,17 +45,21 @@ class FastClock:
         self._wall, self._origin = time.time(), time.monotonic()
 
     def now(self) -> float:
+        """Wall time; after a start at the real time it runs ``speed`` times as fast."""
         if self.speed == 1.0:
             return time.time()
         return self._wall + (time.monotonic() - self._origin) * self.speed
 
     def monotonic(self) -> float:
+        """Real monotonic time x ``speed``."""
         return time.monotonic() * self.speed
 
     async def sleep_until(self, monotonic_s: float) -> None:
+        """Return once ``monotonic()`` has reached that value."""
         await asyncio.sleep(max(0.0, monotonic_s - self.monotonic()) / self.speed)
 
     def timeout(self, seconds: float) -> asyncio.Timeout:
+        """A context that raises TimeoutError after ``seconds`` of this clock."""
         return asyncio.timeout(seconds / self.speed)
 
 
@@ -77,12 +81,15 @@ class ManualClock:
         self._order = itertools.count()
 
     def now(self) -> float:
+        """Wall time, as tests have moved it."""
         return self._now
 
     def monotonic(self) -> float:
+        """Monotonic time, as tests have moved it."""
         return self._monotonic
 
     async def sleep_until(self, monotonic_s: float) -> None:
+        """Return once a test has moved time that far."""
         if monotonic_s <= self._monotonic:
             await asyncio.sleep(0)
             return
@@ -91,6 +98,7 @@ class ManualClock:
         await reached
 
     def timeout(self, seconds: float) -> asyncio.Timeout:
+        """A context that raises TimeoutError once a test has moved time by ``seconds``."""
         loop = asyncio.get_running_loop()
         limit = asyncio.timeout(None)
 

@@ -55,6 +55,8 @@ class Parts:
     write_concurrency: int = 16
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = field(default=())
     """Further tasks of the embedding program, cancelled with the rest."""
+    on_terminal: bool = False
+    """A hang-up is the terminal's end and ends the program, where a service reads its policies again."""
 
 
 def check_policies_package() -> None:
@@ -190,9 +192,13 @@ class Service:
             log.info("%s: finishing writes under way, then ending", signal.Signals(number).name)
             self._stop.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        ends = [signal.SIGTERM, signal.SIGINT]
+        if self._parts.on_terminal:
+            ends.append(signal.SIGHUP)
+        else:
+            loop.add_signal_handler(signal.SIGHUP, self._parts.policies.poke)
+        for number in ends:
             loop.add_signal_handler(number, end, number)
-        loop.add_signal_handler(signal.SIGHUP, self._parts.policies.poke)
 
     def _use(self, policies: PolicySet) -> None:
         for warning in policies.warnings:

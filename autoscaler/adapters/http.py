@@ -31,8 +31,8 @@ import msgspec
 import numpy as np
 from aiohttp import web
 
-from autoscaler import ports
 from autoscaler.errors import ConfigError
+from autoscaler.ports import Views
 
 log = logging.getLogger(__name__)
 

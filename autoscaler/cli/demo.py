@@ -70,6 +70,7 @@ async def _play(host: str, port: int) -> None:
             host=host,
             port=port,
             beside=(watch,),
+            on_terminal=True,
         )
         service = Service(parts)
         await service.run(started)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from importlib.resources import as_file, files
 
 import numpy as np
+import pytest
 
 from autoscaler.adapters.memory import MemoryCluster, MemorySource
 from autoscaler.cli.demo import _populate
@@ -74,12 +75,13 @@ def test_loads_are_recorded_ones_and_last_for_hours() -> None:
         assert len(readings) == 600 / PLANT.step_s
 
 
-def test_the_program_tells_in_lines_and_ends_clean() -> None:
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, id="ctrl-c"), pytest.param(signal.SIGHUP, id="terminal-closed")])
+def test_the_program_tells_in_lines_and_ends_clean(number: signal.Signals) -> None:
     arguments = [sys.executable, "-m", "autoscaler", "demo", "--port", "0"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         first = program.stdout.readline()
-        program.send_signal(signal.SIGINT)
+        program.send_signal(number)
         out, err = program.communicate(timeout=30)
     assert first.count("|") == 3
     assert " shop/web load " in first
