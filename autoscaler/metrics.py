@@ -117,6 +117,13 @@ QUERY_SECONDS = Metric(
     ("endpoint", "outcome"),
     _SECONDS,
 )
+BACKFILLS = Metric(
+    "autoscaler_backfills_total",
+    Kind.COUNTER,
+    "Ranges of past load that were asked for, at start and after outages, by outcome: ok, failed (tried again), refused.",
+    "failed or refused: until a policy's window has filled by itself, it proposes nothing. Make the query cheaper over a range.",
+    ("outcome",),
+)
 WATCH_RESTARTS = Metric(
     "autoscaler_watch_restarts_total",
     Kind.COUNTER,

@@ -18,10 +18,11 @@ import numpy as np
 from autoscaler.core.columns import frozen
 from autoscaler.core.observation import SeriesColumns
 from autoscaler.core.spec import Call
-from autoscaler.core.types import FREE, Codes, Floats, Signal, TargetKind
+from autoscaler.core.types import FREE, Codes, Floats, Ints, Signal, Singles, TargetKind
 
 # Plain numbers: numpy takes microseconds to see that a member of an enum is one, at every comparison of every tick.
-_OK, _UTILIZATION, _VALUE = int(Signal.OK), int(TargetKind.UTILIZATION), int(TargetKind.VALUE)
+_OK = int(Signal.OK)
+_AVERAGE, _UTILIZATION, _VALUE = int(TargetKind.AVERAGE_VALUE), int(TargetKind.UTILIZATION), int(TargetKind.VALUE)
 
 DEMAND_MAX = 1e9
 """Above so many replicas it is no demand but a wrong unit or a broken exporter; also far inside single precision, which history has."""
@@ -36,6 +37,18 @@ def judged(series: SeriesColumns) -> SeriesColumns:
     signal[answered & np.isinf(series.load)] = Signal.INFINITE
     load = np.where(signal == _OK, series.load, np.nan)
     return replace(series, load=frozen(load), signal=frozen(signal))
+
+
+def recorded_demand(call: Call, slots: Ints, load: Floats) -> Singles:
+    """Demand ``[row, k]`` of loads that the source has recorded for the series in ``slots[k]``, by the same rules as that of a tick.
+
+    Only ``averageValue`` has one: the other targets relate to the pods of then. NaN is no data, whatever ``whenEmpty`` says: an answer
+    about the past does not tell an empty result from a source that was away.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        demand = np.where((load >= 0) & (load < np.inf), load, np.nan) / call.target[slots]
+        known = (call.target_kind[slots] == _AVERAGE) & (demand <= DEMAND_MAX)
+    return frozen(np.where(known, demand, np.nan).astype(np.float32))
 
 
 def demand_of(call: Call, series: SeriesColumns, current: Floats) -> tuple[Floats, Codes]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autoscaler.core.decide import Decision
+from autoscaler.core.history import Past
 from autoscaler.core.observation import Observation
 from autoscaler.core.roster import SeriesSlot
 from autoscaler.core.spec import GroupSpec, SeriesSpec
@@ -27,6 +28,8 @@ class TickRecord:
     decision: Decision
     demand: tuple[Singles, ...]
     details: Mapping[tuple[str, int], str]
+    past: tuple[Past, ...] = ()
+    """What was filled into the history before it was decided."""
 
 
 def recorded(spec: GroupSpec, observation: Observation, decision: Decision, details: Mapping[tuple[str, int], str]) -> TickRecord:

@@ -6,7 +6,7 @@ twice, ``rows`` apart, so that any window that ends now is contiguous and is han
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,17 @@ class _Ring:
         return frozen(self.values[end - rows : end])
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Recorded demand ``[row, k]`` on the grid from ``first_at_s`` on, of the users ``serial[k]`` of ``slots[k]`` of one call."""
+
+    call: str
+    slots: Ints
+    serial: Ints
+    first_at_s: float
+    demand: Singles
+
+
 class History:
     """Demand on the grid, for every series of a group."""
 
@@ -89,24 +100,23 @@ class History:
         self._rings.clear()
         self._tick = None
 
-    def backfill(self, call: Call, slots: Ints, first_at_s: float, demand: Singles) -> None:
-        """Put recorded demand ``[row, len(slots)]`` into the past, from ``first_at_s`` on; rows that are written already stay.
+    def backfill(self, past: Past) -> None:
+        """Put recorded demand into the past; rows that are written already stay.
 
-        ``call`` is as it was when the past was asked for: slots that have another user by now are left out, as are rows after the last
-        recorded tick or older than the ring.
+        Slots that have another user by now are left out, as are rows after the last recorded tick or older than the ring. Windows that
+        :meth:`record` has handed out at this tick show it.
         """
-        ring = self._rings.get(call.key)
+        ring = self._rings.get(past.call)
         if ring is None or self._tick is None:
             return
-        inside = slots < ring.serial.size
-        same = inside & (ring.serial[np.where(inside, slots, 0)] == call.serial[slots])
-        slots, demand = slots[same], demand[:, same]
-        first = round(first_at_s / self.interval_s)
-        for offset in range(demand.shape[0]):
-            number = first + offset
-            if self._tick - ring.rows < number <= self._tick:
-                row = ring.row(number)
-                row[:, slots] = np.where(np.isnan(row[:, slots]), demand[offset], row[:, slots])
+        inside = past.slots < ring.serial.size
+        same = inside & (ring.serial[np.where(inside, past.slots, 0)] == past.serial)
+        slots = past.slots[same]
+        number = round(past.first_at_s / self.interval_s) + np.arange(past.demand.shape[0])
+        fits = (number > self._tick - ring.rows) & (number <= self._tick)
+        place = (number[fits] % ring.rows)[:, None]
+        kept, filled = ring.values[place, slots], past.demand[fits][:, same]
+        ring.values[place, slots] = ring.values[place + ring.rows, slots] = np.where(np.isnan(kept), filled, kept)
 
     def _drop_departed(self, spec: GroupSpec) -> None:
         for key in self._rings.keys() - {call.key for call in spec.calls}:

@@ -20,6 +20,7 @@ from autoscaler.core.observation import Observation, blank
 from autoscaler.core.roster import Roster
 from autoscaler.core.spec import WorkloadSpec
 from autoscaler.core.types import Bools, Floats, Mode, Reason, Signal, Target, Workload
+from autoscaler.loops.backfill import Backfill
 from autoscaler.loops.observe import Observer
 from autoscaler.loops.write import Writer
 from autoscaler.ports import NOT_SEEN, Cluster, MetricSource, Recorder, TargetFacts
@@ -56,6 +57,7 @@ class Group:
         self.writer = Writer(around.cluster, around.clock, around.recorder, around.free)
         self._cluster, self._clock, self._recorder = around.cluster, around.clock, around.recorder
         self._observer = Observer(around.source, around.clock, interval_s)
+        self._backfill = Backfill(around.source, around.clock, around.recorder, interval_s)
         self._history, self._state = History(interval_s), State()
         self._facts: dict[Workload, TargetFacts] = {}
         self._uids: dict[Workload, str] = {}
@@ -70,6 +72,7 @@ class Group:
         if leavers or joiners:
             self.roster.swap(leavers, joiners)
             self._observer.wire(self.roster)
+            self._backfill.wire(self.roster)
         for workload in leavers:
             self._facts.pop(workload, None)
             self._uids.pop(workload, None)
@@ -81,22 +84,31 @@ class Group:
         began = self._clock.monotonic()
         observation = self._observe(at_s)
         if hold:
+            self._backfill.lose()
             observation = _distrusted(observation)
             # Rows and recommendations carry times of the old clock; windows are seeded afresh with the counts of now.
             self._history.restart()
             self._state = State()
         spec = self.roster.spec
         observation = self._history.record(spec, observation)
+        past = self._backfill.take(spec)
+        for each in past:
+            self._history.backfill(each)
         self._state, decision = decide(self._state, observation, spec)
         record = recorded(spec, observation, decision, self._observer.details())
         self._recorder.observe(metrics.DECIDE_SECONDS, self._label, value=self._clock.monotonic() - began)
         before = self.records[-1] if self.records else None
-        self.records.append(record)
+        self.records.append(replace(record, past=past))
         self.curves.append((at_s, demand_by_workload(record), decision.observed, decision.replicas))
+        self._backfill.answered(at_s, self._observer.answered())
         self._apply(decision)
         self._report(record, before)
         await self.writer.wait(started + 0.9 * self.interval_s - self._clock.monotonic())
         self._recorder.observe(metrics.TICK_SECONDS, self._label, value=self._clock.monotonic() - started)
+
+    async def fill(self) -> None:
+        """Ask for the past that the group has not seen, beside its ticks, until cancelled."""
+        await self._backfill.run()
 
     async def close(self, seconds: float) -> None:
         """Let writes under way finish for that long, and stop asking."""
@@ -149,6 +161,7 @@ class Group:
         if reborn:
             self.roster.restart(reborn)
             self._observer.wire(self.roster)
+            self._backfill.wire(self.roster, have_past=False)
             for workload in reborn:
                 log.info("%s was deleted and created again: its history starts afresh", workload)
 

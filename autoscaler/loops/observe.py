@@ -7,9 +7,8 @@ then runs on, no tick waits for it again, and its answer serves a later tick whi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from autoscaler.core.roster import Roster
 from autoscaler.core.spec import GroupSpec, Query
 from autoscaler.core.types import FREE, SIGNAL_TEXT, Floats, Signal
 from autoscaler.errors import AnswerError, AutoscalerError, PermanentError
+from autoscaler.loops.wires import MANY, Match, Places, Wire
 from autoscaler.ports import MetricSource, Vector
 
 CLOSE_AFTER_S = 3.0
@@ -30,19 +30,6 @@ QUESTION_BUDGET_S = 30.0
 
 FRESH_INTERVALS = 2.0
 """An answer older than this many intervals says nothing about now."""
-
-Match: TypeAlias = tuple[tuple[str, str], ...]
-
-_MANY = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """Where an answer goes: a series slot of a call, and the labels that pick its value out of a vector."""
-
-    call: str
-    slot: int
-    match: Match
 
 
 @dataclass(slots=True)
@@ -63,13 +50,14 @@ class Observer:
         self._source, self._clock, self._interval_s = source, clock, interval_s
         self._questions: dict[Query, _Question] = {}
         self._details: dict[tuple[str, int], str] = {}
+        self._answered: list[Query] = []
 
     def wire(self, roster: Roster) -> None:
         """Follow the roster: ask for what its members need, and no longer for what nobody does."""
         wires: dict[Query, list[Wire]] = {}
         for workload in roster.members():
             for series, place in roster.series(workload).items():
-                wires.setdefault(series.query, []).append(Wire(place.call, place.slot, series.match))
+                wires.setdefault(series.query, []).append(Wire(place.call, place.slot, place.serial, series.match))
         for query in self._questions.keys() - wires.keys():
             task = self._questions.pop(query).task
             if task is not None:
@@ -113,9 +101,12 @@ class Observer:
         age = {call.key: full(call.owner.size, np.nan) for call in spec.calls}
         signal = {call.key: np.full(call.owner.size, Signal.NOT_ASKED, np.int8) for call in spec.calls}
         self._details.clear()
+        self._answered.clear()
         for query, question in self._questions.items():
             answer = _Answer(query, question, at_s, FRESH_INTERVALS * self._interval_s)
             question.vector = None
+            if answer.signal == Signal.OK:
+                self._answered.append(query)
             for wire in question.wires:
                 if wire.call not in load:
                     continue
@@ -133,6 +124,10 @@ class Observer:
     def details(self) -> Mapping[tuple[str, int], str]:
         """Why a series has no data, in the source's own words where it had some: by call key and series slot."""
         return dict(self._details)
+
+    def answered(self) -> Iterable[Query]:
+        """The queries that had an answer at the last tick, whatever was in it."""
+        return tuple(self._answered)
 
     async def close(self) -> None:
         """Give up every question under way."""
@@ -155,33 +150,23 @@ class _Answer:
 
     def __init__(self, query: Query, question: _Question, at_s: float, fresh_s: float) -> None:
         self._query, self._detail = query, question.detail
-        self._vector, self._signal = question.vector, question.signal
+        self._vector, self.signal = question.vector, question.signal
         self.age_s = np.nan if self._vector is None else at_s - self._vector.evaluated_at_s
-        self._places: dict[tuple[str, ...], dict[tuple[str, ...], int]] = {}
+        self._places = Places([] if self._vector is None else self._vector.labels)
         if self._vector is not None:
-            self._signal = Signal.OK if self.age_s <= fresh_s else Signal.STALE
+            self.signal = Signal.OK if self.age_s <= fresh_s else Signal.STALE
 
     def pick(self, match: Match) -> tuple[float, Signal]:
         """The one value that a wire asks for."""
         vector = self._vector
-        if vector is None or self._signal != Signal.OK:
-            return np.nan, self._signal
-        place = self._place(vector, match) if match else {0: None, 1: 0}.get(vector.values.size, _MANY)
-        if place == _MANY:
+        if vector is None or self.signal != Signal.OK:
+            return np.nan, self.signal
+        place = self._places.find(match)
+        if place == MANY:
             return np.nan, Signal.MANY_SERIES
         if place is None:
             return (0.0, Signal.OK) if self._query.empty_is_zero else (np.nan, Signal.EMPTY)
         return float(vector.values[place]), Signal.OK
-
-    def _place(self, vector: Vector, match: Match) -> int | None:
-        names = tuple(name for name, _ in match)
-        places = self._places.get(names)
-        if places is None:
-            places = self._places[names] = {}
-            for place, labels in enumerate(vector.labels):
-                key = tuple(labels.get(name, "") for name in names)
-                places[key] = _MANY if key in places else place
-        return places.get(tuple(text for _, text in match))
 
     def sentence(self, signal: Signal) -> str:
         """What is wrong, with the source's words, or the labels of too many series."""

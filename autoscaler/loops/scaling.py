@@ -25,6 +25,7 @@ class ScalingLoop:
         self._around, self._clock, self._recorder = around, around.clock, around.recorder
         self.groups: dict[float, Group] = {}
         self._tasks: dict[float, asyncio.Task[None]] = {}
+        self._beside: list[asyncio.Task[None]] = []
         self._finished_s: dict[float, float] = {}
         self._host: asyncio.TaskGroup | None = None
 
@@ -54,6 +55,7 @@ class ScalingLoop:
         if self._host is not None and group.interval_s not in self._tasks:
             self._finished_s[group.interval_s] = self._clock.monotonic()
             self._tasks[group.interval_s] = self._host.create_task(self._turn(group), name=f"group {group.interval_s:g}s")
+            self._beside.append(self._host.create_task(group.fill(), name=f"past of group {group.interval_s:g}s"))
 
     async def _turn(self, group: Group) -> None:
         """Tick on the grid, for ever. Ticks run on the monotonic clock; the wall clock labels them.
@@ -101,7 +103,8 @@ class ScalingLoop:
 
     async def close(self, seconds: float) -> None:
         """Decide nothing more, let writes under way finish for that long, then stop everything that the groups started."""
-        for task in self._tasks.values():
+        tasks = [*self._tasks.values(), *self._beside]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(group.close(seconds) for group in self.groups.values()))

@@ -6,13 +6,13 @@ from math import inf, nan
 import numpy as np
 import pytest
 
-from autoscaler.core.demand import demand_of, judged
+from autoscaler.core.demand import demand_of, judged, recorded_demand
 from autoscaler.core.history import History
 from autoscaler.core.observation import SeriesColumns, blank_series
 from autoscaler.core.roster import Roster
 from autoscaler.core.spec import Call
 from autoscaler.core.types import Signal, TargetKind
-from tests.core.build import INTERVAL_S, START_S, Facts, Rig, observe, series, spec
+from tests.core.build import INTERVAL_S, START_S, Facts, Rig, observe, series, spec, workload
 
 AVERAGE, VALUE, UTILIZATION = TargetKind.AVERAGE_VALUE, TargetKind.VALUE, TargetKind.UTILIZATION
 
@@ -104,3 +104,19 @@ def test_history_takes_what_was_judged() -> None:
     history = History(INTERVAL_S)
     (seen,) = history.record(rig.roster.spec, observe(rig.roster, START_S, {name: Facts(3, (-4.0,))})).series
     assert (np.isnan(seen.load[0]), seen.signal[0]) == (True, Signal.NEGATIVE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loads", "demand"),
+    [
+        pytest.param(TargetKind.AVERAGE_VALUE, [[6.0, 3.0], [0.0, 9.0]], [[2.0, 1.0], [0.0, 3.0]], id="load-over-target"),
+        pytest.param(TargetKind.AVERAGE_VALUE, [[nan, inf], [-3.0, 1e30]], [[-1, -1], [-1, -1]], id="what-is-no-load"),
+        pytest.param(TargetKind.VALUE, [[6.0, 3.0]], [[-1, -1]], id="pods-of-then-unknown"),
+        pytest.param(TargetKind.UTILIZATION, [[6.0, 3.0]], [[-1, -1]], id="requests-of-then-unknown"),
+    ],
+)
+def test_recorded_demand(kind: TargetKind, loads: list[list[float]], demand: list[list[float]]) -> None:
+    rig = Rig(spec("web", series=(series("a", 3.0, kind), series("b", 3.0, kind))))
+    (call,) = rig.roster.spec.calls
+    slots = np.array([place.slot for place in rig.roster.series(workload("web")).values()])
+    assert np.nan_to_num(recorded_demand(call, slots, np.array(loads)), nan=-1).tolist() == demand

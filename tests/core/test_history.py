@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.core.history import ROWS_MIN, History
+from autoscaler.core.history import ROWS_MIN, History, Past
 from autoscaler.core.observation import Observation
+from autoscaler.core.spec import Call
 from autoscaler.core.types import Singles, Workload
 from tests.core.build import EXTREME, INTERVAL_S, START_S, Facts, Rig, choice, observe, spec, workload
 
@@ -162,6 +163,10 @@ def column(*values: float) -> Singles:
     return np.array(values, np.float32)[:, None]
 
 
+def past_of(call: Call, slots: list[int], first_at_s: float, demand: Singles) -> Past:
+    return Past(call.key, np.array(slots), call.serial[slots], first_at_s, demand)
+
+
 @pytest.mark.parametrize(
     ("first_tick", "past", "seen"),
     [
@@ -177,7 +182,7 @@ def test_backfill(first_tick: int, past: Singles, seen: list[float]) -> None:
     record(rig, 0, web=10)
     record(rig, 2, web=12)
     (call,) = rig.roster.spec.calls
-    rig.history.backfill(call, np.array([0]), at(first_tick), past)
+    rig.history.backfill(past_of(call, [0], at(first_tick), past))
     assert window(rig, record(rig, 2, web=12), "web") == seen
 
 
@@ -187,7 +192,7 @@ def test_backfill_reaches_only_those_it_was_asked_for() -> None:
     (asked,) = rig.roster.spec.calls
     rig.roster.swap([workload("web")], [spec(f"w{number}", policy=choice(EXTREME, window_s=30)) for number in range(20)])
     record(rig, 1, api=1)
-    rig.history.backfill(asked, np.array([0, 1]), at(0), np.array([[7, 8]], np.float32))
+    rig.history.backfill(past_of(asked, [0, 1], at(0), np.array([[7, 8]], np.float32)))
     last = record(rig, 1, api=1, w0=1)
     assert (window(rig, last, "api"), window(rig, last, "w0")) == ([8, 1], [-1, 1])
 
@@ -195,12 +200,12 @@ def test_backfill_reaches_only_those_it_was_asked_for() -> None:
 def test_backfill_before_the_first_tick_or_of_strangers_is_let_go() -> None:
     rig = looking_back(2)
     (call,) = rig.roster.spec.calls
-    rig.history.backfill(call, np.array([0]), at(0), column(5))
-    History(INTERVAL_S).backfill(call, np.array([0]), at(0), column(5))
+    rig.history.backfill(past_of(call, [0], at(0), column(5)))
+    History(INTERVAL_S).backfill(past_of(call, [0], at(0), column(5)))
     assert window(rig, record(rig, 1, web=1), "web") == [-1, 1]
     rig.roster.swap(join=[spec(f"w{number}", policy=choice(EXTREME, window_s=30)) for number in range(20)])
     (grown,) = rig.roster.spec.calls
-    rig.history.backfill(grown, np.array([20]), at(0), column(5))
+    rig.history.backfill(past_of(grown, [20], at(0), column(5)))
     assert window(rig, record(rig, 1, w19=1), "w19") == [-1, 1]
 
 
