@@ -8,12 +8,13 @@
     needed    = ceil(forecast + headroom)
     replicas  = needed at once upwards; once less has been enough for a whole hold: down to the most that was needed
 
-c, the spread and the hold are the ones of 32 candidates that, replayed over the last week, would have cost least with no more than
+c, the spread and the hold are the ones of 40 candidates that, replayed over the last week, would have cost least with no more than
 ``risk`` of the requests late (:mod:`policies.forecasting.replay`). Demand is load ÷ what one replica carries within its objective: all
 headroom is added here, none belongs into the target.
 
 Cold, with outcomes known of less than two hours of forecasts: demand / 0.8, and down after 300 s. Saturated, so that the true demand
-is hidden: four times the ready replicas, once per lead, and nothing is learnt of it. Without data at this tick it proposes nothing.
+is hidden: a fifth more than the highest demand of the last week, between 2 and 32 times the ready replicas, looked at anew each lead until
+the saturation is over; nothing is learnt of it. Without data at this tick it proposes nothing.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ from autoscaler.core.columns import frozen, full
 from autoscaler.core.policy import Proposal, Traits, View, param
 from autoscaler.core.types import Floats, Ints, Singles
 from policies.forecasting.predict import HISTORY_BEATS, Lesson, Outlook, learnt, observed, outlook
-from policies.forecasting.replay import Past, chosen, needed_of, replayed
-from policies.forecasting.state import BANDS, CHECKPOINT, HOLDS_S, RING, RINGS, Changes, ForecastState, aged, ago, blank, ticks_per_beat
+from policies.forecasting.replay import Past, Reals, band_of, chosen, needed_of, outlooks_of, replayed
+from policies.forecasting.state import CHECKPOINT, RING, RINGS, SETTINGS, Changes, ForecastState, aged, ago, blank, ticks_per_beat
 
 _HISTORY_S = 1800.0
 _COLD_S = 7200.0
 _COLD_SHARE = 0.8
 _COLD_HOLD_S = 300.0
 _STARTUP_S = 60.0
-_FLOOD = 4.0
+_FLOOD_MIN, _FLOOD_MAX = 2.0, 32.0
+_FLOOD_HIGHEST = 1.2
 _CHOOSE_S = 60.0
 _DAY_S = 86400.0
 _ORDERED_MAX = 4.0
@@ -46,6 +48,10 @@ _CUT_OFF_BEATS = 4
 """A metric over a minute shows a saturation for so long after it."""
 
 _WHOLE = 1e-6
+
+_SPREAD = np.array([setting.spread for setting in SETTINGS])
+_HOLD_S = np.array([setting.hold_s for setting in SETTINGS])
+_BAND = np.array([setting.band for setting in SETTINGS])
 
 
 @dataclass(frozen=True)
@@ -126,8 +132,7 @@ def _tried(state: ForecastState, beats: Singles, lead: Ints, rings: Mapping[str,
     longest = int(lead.max(initial=1))
     if beats.shape[0] < longest + 2:
         return changes
-    peaks = np.maximum.accumulate(beats[:longest], axis=0)
-    peak = _row(peaks, np.maximum(lead - 2, 0)).astype(np.float64)
+    peak = _row(np.maximum.accumulate(_evened(beats, longest), axis=0), np.maximum(lead - 2, 0)).astype(np.float64)
     lesson = Lesson(
         beats=_since(beats, lead),
         error=ago(rings["errors"], lead).astype(np.float64),
@@ -137,12 +142,22 @@ def _tried(state: ForecastState, beats: Singles, lead: Ints, rings: Mapping[str,
     judged = _judged(state, lesson, ago(rings["spreads_slow"], lead), ago(rings["spreads_now"], lead), beat_s)
     before = lead + 1
     past = Past(
+        demand=_row(beats, before),
         forecast=ago(rings["forecasts"], before),
         slow=ago(rings["spreads_slow"], before),
         now=ago(rings["spreads_now"], before),
-        demand=(beats[0] + beats[1]) * np.float32(0.5),
+        came=(beats[0] + beats[1]) * np.float32(0.5),
     )
     return {**changes, **judged, **learnt(state, lesson, beat_s), **replayed(state, past, beat_s)}
+
+
+def _evened(beats: Singles, count: int) -> Singles:
+    """The newest ``count`` beats, each as the mean of itself and its neighbours: a peak of noise in the metric is no demand."""
+    newer = np.concatenate([beats[:1], beats[: count - 1]])
+    older = beats[1 : count + 1]
+    evened = (newer + beats[:count] + older) / np.float32(3.0)
+    evened[0] = (beats[0] + beats[1]) * np.float32(0.5)
+    return evened
 
 
 def _row(rows: Singles, number: Ints) -> Singles:
@@ -161,8 +176,8 @@ def _since(beats: Singles, lead: Ints) -> Floats:
 
 def _judged(state: ForecastState, lesson: Lesson, slow: Singles, now: Singles, beat_s: float) -> Changes:
     """Keep account of how well forecasts do, over a day."""
-    spread = np.where(state.spread == 0, slow, now)
-    reached = np.ceil(needed_of(lesson.forecast, spread, state.multiple))
+    expected, spread = _of_setting(state, lesson.beats[0], lesson.forecast, slow, now)
+    reached = np.ceil(needed_of(expected, spread, state.multiple))
     miss = lesson.peak - lesson.forecast
     able = ~np.isnan(miss)
     keep = np.where(able, 1.0 - beat_s / _DAY_S, 1.0)
@@ -174,19 +189,25 @@ def _judged(state: ForecastState, lesson: Lesson, slow: Singles, now: Singles, b
     }
 
 
+def _of_setting(state: ForecastState, demand: Reals, forecast: Reals, slow: Reals, now: Reals) -> tuple[Reals, Reals]:
+    """What the chosen setting expects ``[n]``, and its spread."""
+    expected, spread = outlooks_of(demand, forecast, slow, now)
+    kind = _SPREAD[state.setting.astype(np.int64)][None]
+    return np.take_along_axis(expected, kind, axis=0)[0], np.take_along_axis(spread, kind, axis=0)[0]
+
+
 def _answer(view: View, state: ForecastState, ahead: Outlook, lead_s: Floats) -> tuple[ForecastState, Proposal]:
     """What is asked for at this tick, and what that consists of."""
     known = ~np.isnan(ahead.demand)
     cold = state.scored_s < _COLD_S
-    spread = np.where(state.spread == 0, ahead.slow, ahead.now)
-    hold = state.hold.astype(np.int64)
-    band = np.array(BANDS)[hold] * np.minimum(1.0, ahead.forecast * 0.1)
-    wanted = np.where(cold, ahead.demand / _COLD_SHARE, needed_of(ahead.forecast, spread, state.multiple))
-    hold_s = np.where(cold, _COLD_HOLD_S, np.array(HOLDS_S)[hold])
+    setting = state.setting.astype(np.int64)
+    expected, spread = _of_setting(state, *ahead)
+    wanted = np.where(cold, ahead.demand / _COLD_SHARE, needed_of(expected, spread, state.multiple))
+    hold_s = np.where(cold, _COLD_HOLD_S, _HOLD_S[setting])
     least = np.where((view.min == 0) & (ahead.demand == 0), 0.0, 1.0)
+    needed = np.maximum(np.ceil(wanted - _WHOLE), least)
+    kept = np.maximum(needed, np.where(cold, needed, np.ceil(wanted + band_of(_BAND[setting], ahead.forecast) - _WHOLE)))
     flood, flood_until_s = _flooded(view, state, lead_s)
-    needed = np.maximum(np.maximum(np.ceil(wanted - _WHOLE), least), flood)
-    kept = np.maximum(needed, np.where(cold, needed, np.ceil(wanted + band - _WHOLE)))
 
     before = np.where(np.isnan(state.asked), np.where(np.isnan(view.current), needed, view.current), state.asked)
     enough = needed < before
@@ -204,17 +225,18 @@ def _answer(view: View, state: ForecastState, ahead: Outlook, lead_s: Floats) ->
     )
     notes = _notes(state, np.where(cold, np.nan, spread))
     notes |= {"cold": cold.astype(np.float64), "headroom": wanted - ahead.forecast, "hold_s": hold_s, "lead_s": lead_s}
-    expected = np.where(state.scored_s > 0, ahead.forecast, np.nan)
-    return state, Proposal(np.where(known, asked, np.nan), expected=expected, notes=notes)
+    forecast = np.where(state.scored_s > 0, ahead.forecast, np.nan)
+    return state, Proposal(np.where(known, np.maximum(asked, flood), np.nan), expected=forecast, notes=notes)
 
 
 def _flooded(view: View, state: ForecastState, lead_s: Floats) -> tuple[Floats, Floats]:
     """What is asked for while demand is hidden by saturation, and until when it stays at that."""
     ready = np.where(np.isnan(view.ready), view.current, view.ready)
     again = view.saturated & ~(view.at_s < state.flood_until_s)
-    flood = np.where(view.saturated, np.where(again, np.fmax(state.flood, _FLOOD * ready), state.flood), 0.0)
+    guess = np.clip(_FLOOD_HIGHEST * state.highest, _FLOOD_MIN * ready, _FLOOD_MAX * ready)
+    flood = np.where(view.saturated, np.where(again, np.fmax(state.flood, guess), state.flood), 0.0)
     until_s = np.where(view.saturated, np.where(again, view.at_s + lead_s, state.flood_until_s), np.nan)
-    return np.nan_to_num(flood), until_s
+    return np.ceil(np.nan_to_num(flood)), until_s
 
 
 def _notes(state: ForecastState, spread: Floats) -> dict[str, Floats]:

@@ -2,7 +2,8 @@
 
 ::
 
-    y_k      demand k beats ago; target M = max(y over the lead), known a lead later; N = max(y, 0.3 usual)
+    y_k      demand k beats ago; N = max(y, 0.3 usual)
+    target   M = max(means of three y over the lead), known a lead later
     features 4 (y_0 - y_1), y_0 - y_4, (y_0 - y_12) / 3, y_0 - mean(y_0 … y_11), error, max(0, 4 (y_0 - y_1) - 3.75 max(error, N / 100))
     forecast clip(y_0 + weights . features, 0, 4 y_0 + 4 usual)
     weights  recursive least squares of (M - y_0) / N on features / N, forgetting with a memory of 12 h
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autoscaler.core.types import Bools, Floats
+from autoscaler.core.types import Bools, Floats, Singles
 from policies.forecasting.state import Changes, ForecastState
 
 _FAR = 12
@@ -30,6 +31,7 @@ HISTORY_BEATS = _FAR + 1
 
 _MEMORY_S = 12 * 3600.0
 _SLOW_S = 6 * 3600.0
+_HIGHEST_S = 7 * 86400.0
 _INVERSE_MAX = 1e4
 _FIRST_BEATS = 14
 """Forecasts before this beat are not learnt from: their features had no past."""
@@ -71,19 +73,21 @@ def outlook(state: ForecastState, beats: Floats) -> Outlook:
 
 
 def observed(state: ForecastState, beats: Floats, beat_s: float) -> Changes:
-    """Take in one beat's demand: what is usual, and how rough it is within a window."""
+    """Take in one beat's demand: what is usual, the highest, and how rough it is within a window."""
     now = beats[0]
     known = ~np.isnan(now)
     seen = state.seen + known
     usual = state.usual + np.where(known, now - state.usual, 0.0) / np.clip(seen, 1.0, 86400.0 / beat_s)
     scale = scale_of(now, usual)
     rate = 1.0 / np.clip(seen, 20.0, _SLOW_S / beat_s)
-    rough = np.abs(now - 2.0 * beats[4] + beats[8]) / scale
+    rough = np.abs(now - 2.0 * beats[2] + beats[4]) / scale
     smooth = np.abs(now - 2.0 * beats[1] + beats[2]) / scale
     both = ~np.isnan(rough) & ~np.isnan(smooth)
+    highest = np.fmax(state.highest * (1.0 - beat_s / _HIGHEST_S), now)
     return {
         "seen": seen,
         "usual": usual,
+        "highest": highest,
         "rough": state.rough + np.where(both, rough - state.rough, 0.0) * rate,
         "smooth": state.smooth + np.where(both, smooth - state.smooth, 0.0) * rate,
     }
@@ -121,7 +125,7 @@ def learnt(state: ForecastState, lesson: Lesson, beat_s: float) -> Changes:
     }
 
 
-def _regressed(state: ForecastState, lesson: Lesson, able: Bools, beat_s: float) -> tuple[Floats, Floats]:
+def _regressed(state: ForecastState, lesson: Lesson, able: Bools, beat_s: float) -> tuple[Singles, Floats]:
     """One step of recursive least squares, where ``able``."""
     now, peak = lesson.beats[0], lesson.peak
     scale = scale_of(now, state.usual)
@@ -136,4 +140,4 @@ def _regressed(state: ForecastState, lesson: Lesson, able: Bools, beat_s: float)
     inverse = (state.inverse - gain[:, None] * spread[None]) / np.where(able, keep, 1.0)
     trace = np.einsum("ffn->n", inverse)
     inverse *= np.minimum(1.0, _INVERSE_MAX / np.maximum(trace, 1.0))
-    return np.where(able, weights, state.weights), inverse
+    return np.where(able, weights, state.weights).astype(np.float32), inverse

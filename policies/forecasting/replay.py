@@ -1,6 +1,6 @@
 """How the forecast policy tunes itself: it replays candidates over its own recent past and takes the cheapest that kept the risk.
 
-A candidate is one of two spreads, a multiple c of it, and how slowly replicas are given back (hold and band)::
+A candidate is a spread, a multiple c of it, and how slowly replicas are given back (hold and band)::
 
     needed   ceil(forecast - 1/2 + sign(c) sqrt((c spread)^2 + min(0.29 |c|, 1/2)^2)), at least 1
     level    rises to needed at once; once less has been enough for a whole hold, falls to ceil(the most that was needed + band)
@@ -10,7 +10,7 @@ theta, so what counts is the upper quantile of (demand - U), U uniform on 0 … 
 less certain than one replica. A replay adds for each beat what was late, and what the replicas cost::
 
     late     max(0, demand + backlog - level) averaged over demand +- width, at most demand; backlog drains at capacity = level / knee
-    width    at least 1 %, and what the differences of demand over 4 beats and over 1 say about loads within the metric's window
+    width    sqrt(3) x the deviation of the load within the metric's window, at least 1 % (:func:`deviation`)
     cost     level + twice what was given back (30 s of termination) + 10 for a change, to keep calm
 
 The forecasts replayed are those made at the time. What a replica asked for then served is judged by the demand a lead later, which is
@@ -26,14 +26,20 @@ from numpy.typing import NDArray
 
 from autoscaler.core.plant import Plant
 from autoscaler.core.types import Floats, Singles
-from policies.forecasting.state import BANDS, HOLDS_S, MULTIPLES, Changes, ForecastState
+from policies.forecasting.state import MULTIPLES, SETTINGS, Changes, ForecastState
 
 _MEMORY_S = 7 * 86400.0
 _TERMINATION_S = 30.0
 _CHANGE_S = 150.0
 _PRIOR_S = 900.0
 _WIDTH_MIN = 0.01
-_ROUGH_WIDTH = 0.87
+_PLAIN_SHARE = np.float32(0.1)
+_NORMAL = 1.25
+"""The standard deviation of a normal variable ÷ its mean absolute value."""
+
+_SPREAD = [setting.spread for setting in SETTINGS]
+_HOLD_S = np.array([setting.hold_s for setting in SETTINGS], np.float32)[:, None, None]
+_BAND = np.array([setting.band for setting in SETTINGS], np.float32)[:, None]
 _PATIENCE_BEATS = 4.0
 _KEPT_WORTH = 0.2
 _LOST_WORTH = 0.04
@@ -48,12 +54,13 @@ Reals: TypeAlias = NDArray[np.floating[Any]]
 
 
 class Past(NamedTuple):
-    """What is replayed in one beat ``[n]``: the forecast and spreads of then, and the demand that came of it."""
+    """What is replayed in one beat ``[n]``: demand, forecast and spreads as of then, and the demand that ``came`` of it."""
 
+    demand: Singles
     forecast: Singles
     slow: Singles
     now: Singles
-    demand: Singles
+    came: Singles
 
 
 def needed_of(forecast: Reals, spread: Reals, multiple: Reals) -> Reals:
@@ -63,31 +70,35 @@ def needed_of(forecast: Reals, spread: Reals, multiple: Reals) -> Reals:
     return np.asarray(forecast - np.float32(0.5) + np.copysign(np.sqrt(uncertain * uncertain + whole * whole), multiple))
 
 
-def band_of(forecast: Singles) -> Singles:
-    """Bands ``[hold, n]`` in replicas; small workloads get a part of them."""
-    return np.asarray(np.array(BANDS, np.float32)[:, None] * np.minimum(np.float32(1.0), forecast * np.float32(0.1)))
+def outlooks_of(demand: Reals, forecast: Reals, slow: Reals, now: Reals) -> tuple[Reals, Reals]:
+    """What is expected and its spread ``[spread, n]``, in the order of :attr:`Setting.spread`."""
+    return np.stack([forecast, forecast, demand]), np.stack([slow, now, _PLAIN_SHARE * demand])
+
+
+def band_of(band: Reals, forecast: Reals) -> Reals:
+    """A band in replicas; small workloads get a part of it."""
+    return np.asarray(band * np.minimum(np.float32(1.0), forecast * np.float32(0.1)))
 
 
 def replayed(state: ForecastState, past: Past, beat_s: float) -> Changes:
     """Let one beat of the past happen to all candidates; where ``past`` is unknown (NaN) nothing does."""
-    able = ~np.isnan(past.forecast) & ~np.isnan(past.demand)
-    forecast, demand = np.where(able, past.forecast, 0), np.where(able, past.demand, 0)
-    spreads = np.where(able, np.stack([past.slow, past.now]), 0)[:, None]
-    wanted = needed_of(forecast, spreads, MULTIPLES[:, None])
-    needed = np.maximum(np.ceil(wanted), np.float32(1.0))[:, None]
-    kept = np.ceil(wanted[:, None] + band_of(forecast)[:, None])
+    able = ~np.isnan(past.forecast) & ~np.isnan(past.demand) & ~np.isnan(past.came)
+    came = np.where(able, past.came, 0)
+    expected, spreads = outlooks_of(*(np.where(able, column, 0) for column in past[:4]))
+    wanted = needed_of(expected[:, None], spreads[:, None], MULTIPLES[:, None])[_SPREAD]
+    needed = np.maximum(np.ceil(wanted), np.float32(1.0))
+    kept = np.ceil(wanted + band_of(_BAND, expected[0])[:, None])
 
     before = state.level
     enough = needed < before
     waited = np.where(enough, state.waited + np.float32(1.0), np.float32(0.0))
     peak = np.where(enough, np.maximum(state.peak, kept), np.float32(0.0))
-    holds = np.array([hold / beat_s for hold in HOLDS_S], np.float32)[:, None, None]
-    over = waited >= holds
+    over = waited >= _HOLD_S / np.float32(beat_s)
     level = np.where(enough, np.where(over, np.minimum(before, np.maximum(peak, needed)), before), needed)
     waited[over] = 0.0
     peak[over] = 0.0
 
-    late, backlog = _served(state, level, demand)
+    late, backlog = _served(state, level, came)
     keep = np.float32(1.0 - beat_s / _MEMORY_S)
     given_back = np.maximum(before - level, np.float32(0.0))
     changed = level != before
@@ -96,14 +107,14 @@ def replayed(state: ForecastState, past: Past, beat_s: float) -> Changes:
     tables |= {"late": state.late * keep + late, "cost": state.cost * keep + cost}
     if not able.all():
         tables = {name: np.where(able, table, getattr(state, name)) for name, table in tables.items()}
-    volume = np.where(able, state.volume * float(keep) + demand, state.volume)
+    volume = np.where(able, state.volume * float(keep) + came, state.volume)
     return {**tables, "volume": volume}
 
 
 def _served(state: ForecastState, level: Singles, demand: Singles) -> tuple[Singles, Singles]:
     """What is late, and what waits afterwards. One cohort is enough: whatever waits was late, and is dropped after its patience."""
     work = state.backlog + demand
-    width = np.maximum(_WIDTH_MIN, _ROUGH_WIDTH * roughness(state)).astype(np.float32) * demand
+    width = np.maximum(_WIDTH_MIN, np.sqrt(3.0) * deviation(state)).astype(np.float32) * demand
     beyond = work - level
     inside = np.clip(beyond + width, 0, 2 * width)
     late = inside * inside / (4 * width + np.float32(1e-12)) + np.maximum(beyond - width, 0)
@@ -111,13 +122,17 @@ def _served(state: ForecastState, level: Singles, demand: Singles) -> tuple[Sing
     return np.minimum(late, demand), backlog
 
 
-def roughness(state: ForecastState) -> Floats:
+def deviation(state: ForecastState) -> Floats:
     """The relative standard deviation of the load within the metric's window, as far as the metric lets it be known.
 
-    Over a window of 4 beats white noise of variance v gives second differences of variance 1.5 v over 4 beats and 0.25 v over one,
-    noise of the metric itself the same in both.
+    Over a window of 4 beats, white load noise of variance v gives second differences of variance v / 4 over one beat and v / 2 over
+    two; noise m of the metric itself gives 6 m in both. What neighbouring beats have in common makes the first smaller, curves of the
+    load the second larger: so the smaller estimate counts, less twice the metric's noise, which widens demand without being load.
     """
-    return np.asarray(np.sqrt(np.maximum(state.rough**2 - state.smooth**2, 0.0)))
+    one, two = (_NORMAL * state.smooth) ** 2, (_NORMAL * state.rough) ** 2
+    load = np.minimum(4.0 * one, 4.0 * np.maximum(two - one, 0.0))
+    metric = np.maximum(one - load / 4.0, 0.0) / 6.0
+    return np.asarray(np.sqrt(np.maximum(load - 2.0 * metric, 0.0)))
 
 
 def chosen(state: ForecastState, risk: Floats, beat_s: float) -> Changes:
@@ -128,32 +143,28 @@ def chosen(state: ForecastState, risk: Floats, beat_s: float) -> Changes:
     with np.errstate(divide="ignore", invalid="ignore"):
         late, cost = _expected(state, beat_s)
         limit = risk.astype(np.float32)
-        kept = (late <= limit).any(axis=(0, 1, 2))
+        kept = (late <= limit).any(axis=(0, 1))
         worth = np.where(kept, _KEPT_WORTH, _LOST_WORTH).astype(np.float32) / limit
         at_node = cost + worth * np.maximum(late - limit, 0)
         # Between neighbours lateness falls like an exponential, and cost rises like a straight line.
-        share = np.log(late[:, :, :-1] / limit) / np.log(late[:, :, :-1] / np.maximum(late[:, :, 1:], _TINY))
-        crossing = (late[:, :, :-1] > limit) & (late[:, :, 1:] <= limit)
-        between = np.where(crossing, cost[:, :, :-1] + share * (cost[:, :, 1:] - cost[:, :, :-1]), np.inf)
-    n = risk.size
+        share = np.log(late[:, :-1] / limit) / np.log(late[:, :-1] / np.maximum(late[:, 1:], _TINY))
+        crossing = (late[:, :-1] > limit) & (late[:, 1:] <= limit)
+        between = np.where(crossing, cost[:, :-1] + share * (cost[:, 1:] - cost[:, :-1]), np.inf)
+    column = np.arange(risk.size)
     nodes = MULTIPLES.size
-    both = np.concatenate([at_node, between], axis=2).reshape(-1, n)
-    best = np.argmin(both, axis=0)
-    spread, rest = np.divmod(best, len(HOLDS_S) * (2 * nodes - 1))
-    hold, place = np.divmod(rest, 2 * nodes - 1)
+    both = np.concatenate([at_node, between], axis=1).reshape(-1, risk.size)
+    setting, place = np.divmod(np.argmin(both, axis=0), 2 * nodes - 1)
     inner = place >= nodes
     low = np.where(inner, place - nodes, place)
     high = np.where(inner, low + 1, low)
-    column = np.arange(n)
-    part = np.where(inner, share[spread, hold, np.minimum(low, nodes - 2), column], 0.0)
-    known = state.volume > 0
+    part = np.where(inner, share[setting, np.minimum(low, nodes - 2), column], 0.0)
     answer = {
-        "spread": spread,
-        "hold": hold,
+        "setting": setting,
         "multiple": MULTIPLES[low] + part * (MULTIPLES[high] - MULTIPLES[low]),
-        "chosen_late": np.where(inner, limit, late[spread, hold, low, column]),
-        "chosen_cost": cost[spread, hold, low, column] + part * (cost[spread, hold, high, column] - cost[spread, hold, low, column]),
+        "chosen_late": np.where(inner, limit, late[setting, low, column]),
+        "chosen_cost": cost[setting, low, column] + part * (cost[setting, high, column] - cost[setting, low, column]),
     }
+    known = state.volume > 0
     return {name: np.where(known, value, getattr(state, name)).astype(np.float64) for name, value in answer.items()}
 
 
@@ -163,6 +174,5 @@ def _expected(state: ForecastState, beat_s: float) -> tuple[Singles, Singles]:
     total = np.maximum(state.volume.astype(np.float32) + prior, np.float32(1e-6))
     above = np.maximum(MULTIPLES, 0)[:, None]
     late = (state.late + prior * np.float32(0.05) * np.exp(np.float32(-1.2) * above)) / total
-    steps = np.arange(len(HOLDS_S), dtype=np.float32)[:, None, None]
-    cost = (state.cost + prior * (1 + np.float32(0.04) * MULTIPLES[:, None] + np.float32(0.01) * steps)) / total
+    cost = (state.cost + prior * (1 + np.float32(0.04) * MULTIPLES[:, None])) / total
     return late, cost

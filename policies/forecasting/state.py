@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,18 +29,29 @@ RINGS = ("forecasts", "spreads_slow", "spreads_now", "errors")
 """The fields of the state that are rings."""
 
 MULTIPLES = np.array([-0.5, 0.5, 1.2, 2.2, 3.6, 5.6, 9.0, 14.0], np.float32)
-"""Candidates: how many times the usual error of the forecast is added to it."""
+"""One half of a candidate: how many times its usual error is added to the forecast."""
 
-HOLDS_S = (60.0, 180.0)
-"""Candidates: how long less must have been enough before replicas are given back …"""
 
-BANDS = (0.2, 0.6)
-"""… and how much less, in replicas, belonging to each hold."""
+class Setting(NamedTuple):
+    """The rest of a candidate: which error is multiplied, and how slowly replicas are given back."""
 
-SPREADS = 2
-"""Candidates: two measures of the usual error, of the last hours and of this moment."""
+    spread: int
+    """0: the usual error of the last hours, 1: of this moment, 2: a tenth of demand, on top of demand itself instead of the forecast."""
 
-CANDIDATES = (SPREADS, len(HOLDS_S), MULTIPLES.size)
+    hold_s: float
+    """How long less must have been enough before replicas are given back …"""
+
+    band: float
+    """… and by how much less, in replicas."""
+
+
+SETTINGS = (
+    Setting(0, 60.0, 0.2),
+    Setting(0, 180.0, 0.6),
+    Setting(1, 60.0, 0.2),
+    Setting(1, 180.0, 0.6),
+    Setting(2, 180.0, 0.6),
+)
 
 
 @dataclass(frozen=True)
@@ -49,13 +60,14 @@ class ForecastState:
 
     Clock: ``beat`` number of the last beat (-1: none), ``seen`` beats with data, ``scored_s`` seconds of forecasts whose outcome is known,
     ``calm`` beats since demand was last cut off by saturation.
-    Levels: ``usual`` demand (mean of a day); errors of the forecast ``error`` (3 minutes, absolute), ``error_slow`` (6 h, absolute),
-    ``error_share`` (6 h, relative); ``rough, smooth``: means of |second differences| over 4 beats and over 1, relative.
+    Levels: ``usual`` demand (mean of a day), ``highest`` (of about a week); errors of the forecast ``error`` (3 minutes, absolute),
+    ``error_slow`` (6 h, absolute), ``error_share`` (6 h, relative); ``rough, smooth``: means of |second differences| over 2 beats and
+    over 1, relative.
     Regression: ``weights[feature]``, ``inverse[feature, feature]``.
     Rings, newest last ``[RING]``: ``forecasts, spreads_slow, spreads_now, errors`` as they were made at each beat.
-    Candidates ``[spread, hold, multiple]``: ``level`` asked for, ``peak`` needed since it was last needed in full, ``waited`` beats since,
-    ``backlog``, sums of ``late`` and ``cost`` with ``volume`` the sum of demand.
-    Choice: ``spread, hold, multiple`` and what replay says of it, ``chosen_late`` (share), ``chosen_cost`` (replicas per demand).
+    Candidates ``[setting, multiple]``: ``level`` asked for, ``peak`` needed since it was last needed in full, ``waited`` beats since,
+    ``backlog``, sums of ``late`` and ``cost``, with ``volume`` the sum of demand.
+    Choice: ``setting, multiple`` and what replay says of it, ``chosen_late`` (share), ``chosen_cost`` (replicas per demand).
     Now: ``asked`` replicas, ``asked_peak`` and ``asked_since_s`` as of a candidate; ``flood, flood_until_s`` while saturated.
     Accuracy over a day: ``bias`` (sum of errors), ``hits`` (sum of outcomes within the headroom), ``judged`` and ``judged_volume``.
     """
@@ -65,12 +77,13 @@ class ForecastState:
     scored_s: Floats
     calm: Floats
     usual: Floats
+    highest: Floats
     error: Floats
     error_slow: Floats
     error_share: Floats
     rough: Floats
     smooth: Floats
-    weights: Floats
+    weights: Singles
     inverse: Floats
     forecasts: Singles
     spreads_slow: Singles
@@ -83,8 +96,7 @@ class ForecastState:
     late: Singles
     cost: Singles
     volume: Floats
-    spread: Floats
-    hold: Floats
+    setting: Floats
     multiple: Floats
     chosen_late: Floats
     chosen_cost: Floats
@@ -103,7 +115,7 @@ _START = {
     "beat": -1.0,
     "calm": np.inf,
     "error_share": 0.08,
-    "hold": 1.0,
+    "setting": 1.0,
     "multiple": 3.6,
     "chosen_late": np.nan,
     "chosen_cost": np.nan,
@@ -113,19 +125,16 @@ _START = {
 }
 _TABLES = ("level", "peak", "waited", "backlog", "late", "cost")
 
-CHECKPOINT = (
-    *("seen", "scored_s", "usual", "error_slow", "error_share", "rough", "smooth", "weights"),
-    *("asked", "asked_peak", "asked_since_s", "volume", "late", "cost"),
-)
+CHECKPOINT = ("seen", "scored_s", "usual", "highest", "error_slow", "asked", "weights", "volume", "late", "cost")
 
 
 def blank(n: int) -> ForecastState:
     """The state of ``n`` series that nothing is known of."""
     columns: Changes = {name: full(n, _START.get(name, 0.0)) for name in ForecastState.__dataclass_fields__}
-    columns["weights"] = full((FEATURES, n), 0.0)
+    columns["weights"] = np.zeros((FEATURES, n), np.float32)
     columns["inverse"] = np.repeat(10.0 * np.eye(FEATURES)[:, :, None], n, axis=2)
     columns |= {name: np.full((RING, n), np.nan, np.float32) for name in RINGS}
-    columns |= {name: np.zeros((*CANDIDATES, n), np.float32) for name in _TABLES}
+    columns |= {name: np.zeros((len(SETTINGS), MULTIPLES.size, n), np.float32) for name in _TABLES}
     return ForecastState(**{name: frozen(column) for name, column in columns.items()})
 
 
