@@ -184,18 +184,19 @@ class Reflector(Generic[T]):
         async with self._around.client.stream(call, query, accept=accept) as content:
             self.problem = None
             self._opened_at = self._around.clock.monotonic()
-            begun: list[bytes] = []
+            begun, size = [b""], 0
             try:
                 async with asyncio.timeout_at(min(loop.time() + timing.silence_s, end)) as limit:
                     while chunk := await content.readany():
                         begun.append(chunk)
+                        size += len(chunk)
                         if b"\n" in chunk:
                             *lines, rest = b"".join(begun).split(b"\n")
-                            begun = [rest]
-                            for line in lines:
+                            begun, size = [rest], len(rest)
+                            for line in filter(bytes.strip, lines):
                                 self._take(call, line)
-                            limit.reschedule(min(loop.time() + timing.silence_s, end))  # bytes alone are no sign of life
-                        elif sum(map(len, begun)) > ANSWER_MAX:
+                                limit.reschedule(min(loop.time() + timing.silence_s, end))  # bytes alone are no sign of life
+                        elif size > ANSWER_MAX:
                             raise AnswerError(f"{call}: an event is longer than {ANSWER_MAX >> 20} MiB")
             except TimeoutError as error:
                 if loop.time() < end:
@@ -205,8 +206,6 @@ class Reflector(Generic[T]):
 
     def _take(self, call: Call, line: bytes) -> None:
         """One line of a watch."""
-        if not line.strip():
-            return
         try:
             event = self._events.decode(line)
             if event.type == "ERROR":

@@ -161,15 +161,15 @@ def stream(*lines: bytes, then: str = "end") -> Step:
     return step
 
 
-def drip(every_s: float) -> Step:
-    """One byte at a time, and no line ever ends."""
+def drip(every_s: float, byte: bytes = b"{") -> Step:
+    """One byte at a time, without an end and without a meaning."""
 
     async def step(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": JSON})
         await response.prepare(request)
         with suppress(ConnectionResetError):
             while True:
-                await response.write(b"{")
+                await response.write(byte)
                 await asyncio.sleep(every_s)
         return response
 

@@ -174,6 +174,7 @@ class TestListsAgain:
             pytest.param(stream(then="silence"), HASTY, "silent", id="half-open"),
             pytest.param(stream(bookmark(11), then="silence"), HASTY, "silent", id="half-open-after-a-bookmark"),
             pytest.param(drip(0.01), HASTY, "silent", id="a-byte-at-a-time"),
+            pytest.param(drip(0.01, b"\n"), HASTY, "silent", id="empty-lines"),
         ],
     )
     async def test_list_again(self, tmp_path: Path, ends: Step, timing: Timing, cause: str) -> None:
