@@ -148,4 +148,25 @@ CONFIG_RELOADS = Metric(
     "autoscaler_config_reloads_total", Kind.COUNTER, "Times that policies were read, by outcome.", "See the gauge.", ("outcome",)
 )
 
+STATE_WRITES = Metric(
+    "autoscaler_state_writes_total",
+    Kind.COUNTER,
+    "Shards of state that were to be saved, by outcome: ok, failed.",
+    "failed: the log says why; meanwhile a restart would hold scale-downs for a window.",
+    ("outcome",),
+)
+STATE_BYTES = Metric(
+    "autoscaler_state_bytes",
+    Kind.GAUGE,
+    "Size of the saved state, all shards together.",
+    "A shard has 512 KiB at most; the log says which workloads had no room.",
+)
+SHADOW_DIFFERENCE = Metric(
+    "autoscaler_shadow_difference",
+    Kind.GAUGE,
+    "In a dry run: replicas that would be set, less those that the HPA or ScaledObject of the same target wants (without one: has).",
+    "What the switch to active would change; see both counts in /api/v1/workloads.",
+    _WORKLOAD,
+)
+
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -59,11 +59,32 @@ class MetricSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """Another autoscaler of the same target: ``HorizontalPodAutoscaler web``. ``desired`` replicas as it last said (NaN: it has not)."""
+
+    kind: str
+    name: str
+    desired: float = nan
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who last set a target's replicas: the field manager, whether that is us, and in words how and when."""
+
+    manager: str
+    ours: bool
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TargetFacts:
     """What a watch cache knows of one target. Facts are replaced, never changed: ``is`` tells whether anything is new.
 
     ``replicas`` = spec.replicas (absent is 0, as the API omits zero), ``ready`` and ``status_replicas`` from its status; NaN: not
-    known. ``problem`` is a sentence wherever ``state`` is not OK. ``seen_s``: monotonic time at which this was last known to be so.
+    known. ``problem`` is a sentence wherever ``state`` is not OK. ``rival``: who else scales it; None: nobody, or it is not known.
     """
 
     state: Target
@@ -74,6 +95,7 @@ class TargetFacts:
     status_replicas: float = nan
     ordered: bool = False
     problem: str = ""
+    rival: Rival | None = None
 
 
 NOT_SEEN = TargetFacts(Target.UNKNOWN, problem="not seen yet")
@@ -100,6 +122,28 @@ class Cluster(Protocol):
         Raises :class:`StaleViewError` if it is not, :class:`PermanentError` if it is forbidden or impossible,
         :class:`TransientError` otherwise.
         """
+        ...
+
+    async def owner(self, workload: Workload) -> Owner | None:
+        """Who set the target's count, as the API has it; None: nobody is on record.
+
+        Raises :class:`PermanentError` if it may not be asked or is not there, :class:`TransientError` otherwise.
+        """
+        ...
+
+
+class StateStore(Protocol):
+    """Where saved state lies, in numbered shards of at most half a MiB. What is in them is the loops' affair.
+
+    Raises :class:`PermanentError` if it may not be read or written, :class:`TransientError` otherwise.
+    """
+
+    async def load(self) -> Mapping[int, bytes]:
+        """Every shard that there is."""
+        ...
+
+    async def save(self, shard: int, data: bytes) -> None:
+        """Replace a shard, wholly or not at all."""
         ...
 
 

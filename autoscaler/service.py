@@ -26,7 +26,9 @@ from autoscaler.errors import ConfigError
 from autoscaler.loops.board import Board
 from autoscaler.loops.group import Surroundings
 from autoscaler.loops.scaling import ScalingLoop
-from autoscaler.ports import Cluster, MetricSource, PolicySet, PolicySource, Recorder
+from autoscaler.loops.shards import SHARDS
+from autoscaler.loops.state import StateKeeper
+from autoscaler.ports import Cluster, MetricSource, PolicySet, PolicySource, Recorder, StateStore
 
 if TYPE_CHECKING:
     from autoscaler.adapters.telemetry import PrometheusRecorder
@@ -34,8 +36,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FINISH_S = 8.0
+FINISH_S = 6.0
 """Writes under way get this long at the end, within the ten seconds that the process may take."""
+
+SAVE_S = 2.5
+"""And then the state, to be saved a last time."""
 
 KILLED = 137
 
@@ -53,6 +58,7 @@ class Parts:
     host: str = "127.0.0.1"
     port: int = 8080
     write_concurrency: int = 16
+    state: StateStore | None = None
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = field(default=())
     """Further tasks of the embedding program, cancelled with the rest."""
     on_terminal: bool = False
@@ -80,9 +86,10 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
     check_policies_package()
     recorder, clock = _recorder(), SystemClock()
     async with AsyncExitStack() as stack:
+        cluster, config_maps = await stack.enter_async_context(_kubernetes(settings, recorder, clock))
         yield Parts(
             source=await stack.enter_async_context(_metric_source(settings, recorder)),
-            cluster=await stack.enter_async_context(_cluster(settings, recorder, clock)),
+            cluster=cluster,
             policies=_policy_source(settings, clock),
             recorder=recorder,
             clock=clock,
@@ -90,6 +97,7 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
             host=settings.listen_host,
             port=settings.listen_port,
             write_concurrency=settings.write_concurrency,
+            state=_state_store(settings, config_maps),
         )
 
 
@@ -117,19 +125,31 @@ async def _metric_source(settings: Settings, recorder: Recorder) -> AsyncIterato
 
 
 @asynccontextmanager
-async def _cluster(settings: Settings, recorder: Recorder, clock: Clock) -> AsyncIterator[Cluster]:
+async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> AsyncIterator[tuple[Cluster, StateStore]]:
+    """The cluster, and a state store in it; both through one client."""
     from autoscaler.adapters.kubernetes.client import Client
     from autoscaler.adapters.kubernetes.login import find_login
     from autoscaler.adapters.kubernetes.reflector import Around
+    from autoscaler.adapters.kubernetes.state import ConfigMapStore
     from autoscaler.adapters.kubernetes.targets import KubernetesCluster
 
     access = settings.access()
-    client = await Client.connect(find_login(access.kubeconfig, access.context))
+    login = find_login(access.kubeconfig, access.context)
+    client = await Client.connect(login)
     try:
         around = Around(client, clock, recorder, Random())  # noqa: S311 - jitter, not secrets
-        yield KubernetesCluster(around, access.namespaces or None)
+        yield KubernetesCluster(around, access.namespaces or None), ConfigMapStore(client, login.namespace(), SHARDS)
     finally:
         await client.close()
+
+
+def _state_store(settings: Settings, config_maps: StateStore) -> StateStore | None:
+    from autoscaler.adapters.files import FileStateStore
+    from autoscaler.settings import NO_STATE, STATE_IN_KUBERNETES
+
+    if settings.state == STATE_IN_KUBERNETES:
+        return config_maps
+    return None if settings.state == NO_STATE else FileStateStore(Path(settings.state))
 
 
 def _policy_source(settings: Settings, clock: Clock) -> PolicySource:
@@ -143,10 +163,10 @@ class Service:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        around = Surroundings(
-            parts.source, parts.cluster, parts.clock, parts.recorder, asyncio.Semaphore(parts.write_concurrency), parts.mode
-        )
-        self._loop = ScalingLoop(around)
+        self._keeper = StateKeeper(parts.state, parts.clock, parts.recorder)
+        free, memories = asyncio.Semaphore(parts.write_concurrency), self._keeper.memories
+        self._loop = ScalingLoop(Surroundings(parts.source, parts.cluster, parts.clock, parts.recorder, free, parts.mode, memories))
+        self._keeper.keep(self._loop.keep)
         self.board = Board(self._loop, parts.cluster, parts.recorder)
         self._stop = asyncio.Event()
         parts.recorder.set(metrics.BUILD_INFO, __version__, value=1)
@@ -168,7 +188,7 @@ class Service:
         async with serve(self.board, parts.recorder, parts.host, parts.port) as address:
             log.info("listening on %s", address, extra={"fields": {"address": address}})
             started(address)
-            work = [parts.cluster.run(), self._loop.run(), self._follow_policies(), *(task() for task in parts.beside)]
+            work = [parts.cluster.run(), self._keeper.run(), self._loop.run(), self._follow_policies(), *(task() for task in parts.beside)]
             running = asyncio.ensure_future(_together(work))
             stopping = asyncio.ensure_future(self._stop.wait())
             await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -176,8 +196,9 @@ class Service:
             await self._end(running)
 
     async def _end(self, running: asyncio.Future[None]) -> None:
-        """Stop deciding first, then let writes finish while the cluster's connection still stands, then stop the rest."""
+        """Stop deciding first, then let writes finish while the cluster's connection still stands, save, then stop the rest."""
         await self._loop.close(FINISH_S)
+        await self._keeper.close(SAVE_S)
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running

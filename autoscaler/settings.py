@@ -34,6 +34,8 @@ URL = "AUTOSCALER_PROMETHEUS_URL"
 COMMAND_LINE = "command line"
 DEFAULT = "default"
 
+STATE_IN_KUBERNETES, NO_STATE = "kubernetes", "none"
+
 MODES = {"active": Mode.ACTIVE, "dryRun": Mode.DRY_RUN, "paused": Mode.PAUSED}
 
 # What kubelet derives from a Service's name: NAME_SERVICE_HOST, NAME_SERVICE_PORT[_PORTNAME], NAME_PORT[_8080_TCP[_PROTO|_PORT|_ADDR]].
@@ -68,6 +70,12 @@ def _http_url(value: str) -> str:
 def _endpoint_name(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?", value):
         raise ValueError("expected a name of lower-case letters, digits, - and _, as policies refer to it")
+    return value
+
+
+def _state(value: str) -> str:
+    if value not in {STATE_IN_KUBERNETES, NO_STATE} and not re.search(r"[/\\]", value):
+        raise ValueError(f"expected {STATE_IN_KUBERNETES}, {NO_STATE}, or a directory, written with a / such as ./state")
     return value
 
 
@@ -139,6 +147,8 @@ class Settings(BaseSettings):
     listen_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     log_format: Literal["auto", "human", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    state: Annotated[str, AfterValidator(_state)] = NO_STATE
+    """Where what must outlive a restart is kept: ``kubernetes`` (ConfigMaps in the service's own namespace), a directory, or ``none``."""
     write_concurrency: Annotated[int, Field(ge=1, le=256)] = 16
     """How many counts are written to the API server at a time."""
 

@@ -58,6 +58,7 @@ def test_defaults() -> None:
         "listen_port": 8080,
         "log_format": "auto",
         "log_level": "info",
+        "state": "none",
         "write_concurrency": 16,
     }
     assert (settings.service_mode, settings.endpoints(), settings.access()) == (Mode.ACTIVE, {}, KubernetesAccess("", "", ()))
@@ -149,6 +150,11 @@ def test_what_kubernetes_injects_is_no_setting() -> None:
         ),
         pytest.param(
             {"AUTOSCALER_MODE": "dryrun"}, "AUTOSCALER_MODE: mode: expected 'active', 'dryRun' or 'paused', got 'dryrun'", id="choice"
+        ),
+        pytest.param(
+            {"AUTOSCALER_STATE": "kubernets"},
+            "AUTOSCALER_STATE: state: expected kubernetes, none, or a directory, written with a / such as ./state, got 'kubernets'",
+            id="state",
         ),
         pytest.param(
             {"AUTOSCALER_LISTEN_PORT": "80x"},

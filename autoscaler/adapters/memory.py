@@ -22,7 +22,7 @@ from autoscaler.core.plant import Plant
 from autoscaler.core.spec import Query
 from autoscaler.core.types import Floats, Target, Workload
 from autoscaler.errors import PermanentError, StaleViewError, TransientError
-from autoscaler.ports import NOT_SEEN, Matrix, TargetFacts, Vector
+from autoscaler.ports import NOT_SEEN, Matrix, Owner, Rival, TargetFacts, Vector
 from autoscaler.simulation.live import Reading, Stage
 from autoscaler.simulation.world import Setup
 
@@ -33,6 +33,8 @@ KEPT_S = 14 * 86400.0
 """Samples are kept for this long."""
 
 ENDPOINT = "default"
+
+MANAGER = "autoscaler"
 
 _SELECTOR = re.compile(r'\s*([A-Za-z_:][\w:]*)\s*(?:\{((?:\s*\w+\s*=\s*"[^"]*"\s*,?)*\s*)\})?\s*')
 _MATCHER = re.compile(r'(\w+)\s*=\s*"([^"]*)"')
@@ -137,7 +139,8 @@ class _Object:
     stage: Stage
     column: int
     replicas: int
-    version: int = 0
+    writer: str = "kubectl"
+    rival: Rival | None = None
 
 
 class MemoryCluster:
@@ -182,11 +185,16 @@ class MemoryCluster:
         gone.stage.restart(gone.column)
         self._publish(workload)
 
-    def set_replicas(self, workload: Workload, replicas: int) -> None:
-        """Change the count as another writer does."""
+    def set_replicas(self, workload: Workload, replicas: int, writer: str = "kubectl") -> None:
+        """Change the count as another writer does; no writer: as we do."""
         target = self._objects[workload]
-        target.replicas = replicas
+        target.replicas, target.writer = replicas, writer
         target.stage.ask(target.column, replicas)
+        self._publish(workload)
+
+    def set_rival(self, workload: Workload, rival: Rival | None) -> None:
+        """Let another autoscaler scale it too, or no longer."""
+        self._objects[workload].rival = rival
         self._publish(workload)
 
     def replicas(self, workload: Workload) -> int:
@@ -227,6 +235,13 @@ class MemoryCluster:
         """What is known now."""
         return self._facts.get(workload, NOT_SEEN)
 
+    async def owner(self, workload: Workload) -> Owner | None:
+        """Who set the count last."""
+        target = self._objects.get(workload)
+        if target is None:
+            raise PermanentError(f"{workload} does not exist")
+        return Owner(target.writer or MANAGER, ours=not target.writer)
+
     async def scale(self, workload: Workload, seen: TargetFacts, replicas: int) -> None:
         """Write the count if the target is still as ``seen``; raises StaleViewError if it is not."""
         if self.before is not None:
@@ -236,7 +251,7 @@ class MemoryCluster:
             raise StaleViewError(f"{workload} is not what was seen any more")
         if target.replicas != seen.replicas:
             raise StaleViewError(f"{workload} has {target.replicas} replicas, not {seen.replicas:g} as seen: somebody else wrote")
-        self.set_replicas(workload, replicas)
+        self.set_replicas(workload, replicas, writer="")
 
     def _admit(self, workload: Workload, stage: Stage, column: int, replicas: int) -> None:
         self._objects[workload] = _Object(f"{next(self._uids):08d}-memory", stage, column, replicas)
@@ -253,7 +268,7 @@ class MemoryCluster:
             return
         world, column = target.stage.world, target.column
         known = (target.uid, float(target.replicas), float(world.ready[column]), float(world.existing[column]))
-        if known != (before.uid, before.replicas, before.ready, before.status_replicas):
+        if known != (before.uid, before.replicas, before.ready, before.status_replicas) or target.rival != before.rival:
             uid, replicas, ready, existing = known
             self._facts[workload] = TargetFacts(
                 state=Target.OK,
@@ -263,6 +278,7 @@ class MemoryCluster:
                 ready=ready,
                 status_replicas=existing,
                 ordered=workload.kind == "StatefulSet",
+                rival=target.rival,
             )
 
 

@@ -49,9 +49,9 @@ class Memory:
 
 
 def memories(state: GuardState, spec: GroupSpec, at_s: float, counts: Floats) -> dict[int, Memory]:
-    """The guards' memory after the tick ``at_s`` of every workload that has one, by slot; ``counts[w]`` as then observed."""
+    """The guards' memory after the tick ``at_s`` of every workload that was in it, by slot; ``counts[w]`` as then observed."""
     w = min(state.serial.size, spec.slots)
-    known = (state.serial[:w] != 0) & (state.serial[:w] == spec.workloads.serial[:w]) & ~np.isnan(state.since_s[:w] + state.seed[:w])
+    known = (state.serial[:w] != 0) & (state.serial[:w] == spec.workloads.serial[:w])
     recommendations = _grouped(state.recommendations, _matters(state, spec, at_s, known))
     changes = _grouped(state.changes, _counts(state, spec, at_s, known))
     return {

@@ -24,7 +24,7 @@ from autoscaler.core.types import FREE, Bools, Codes, Floats, Ints, Mode, Signal
 
 # Plain numbers: numpy takes microseconds to see that a member of an enum is one, at every comparison of every tick.
 _OK, _ACTIVE, _DRY_RUN = int(Signal.OK), int(Mode.ACTIVE), int(Mode.DRY_RUN)
-_HERE, _UNKNOWN = int(Target.OK), int(Target.UNKNOWN)
+_HERE, _UNKNOWN, _CONFLICT = int(Target.OK), int(Target.UNKNOWN), int(Target.CONFLICT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ def decide(state: State, observation: Observation, spec: GroupSpec) -> tuple[Sta
     """
     guards = aligned(state.guards, spec.workloads.serial)
     mode = _effective_mode(spec, observation.at_s)
-    target = _target(observation, spec)
-    guards, current = _entered(guards, observation, spec, mode, target == _HERE)
+    target = _target(observation, spec, mode)
+    guards, current = _entered(guards, observation, spec, mode, target)
     low, high, low_set, high_set = _bounds(spec, observation.at_s)
 
     in_shadow = (mode == _DRY_RUN) & ~np.isnan(guards.shadow)
@@ -132,19 +132,23 @@ def _effective_mode(spec: GroupSpec, at_s: float) -> Codes:
     return np.maximum(own, np.int8(spec.mode_floor))
 
 
-def _target(observation: Observation, spec: GroupSpec) -> Codes:
-    """What is known of each target: nothing where the slot is free, nor where no count came with it."""
+def _target(observation: Observation, spec: GroupSpec, mode: Codes) -> Codes:
+    """What is known of each target: nothing where the slot is free, nor where no count came with it.
+
+    Another writer is a conflict only for who writes: to a dry run it is what it is compared with.
+    """
     unknown = np.isnan(observation.current) | (spec.workloads.serial == 0)
-    return np.where((observation.target == _HERE) & unknown, np.int8(_UNKNOWN), observation.target)
+    here = (observation.target == _HERE) | ((observation.target == _CONFLICT) & (mode != _ACTIVE))
+    return np.where(here, np.where(unknown, np.int8(_UNKNOWN), np.int8(_HERE)), observation.target)
 
 
-def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode: Codes, here: Bools) -> tuple[GuardState, Floats]:
+def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode: Codes, target: Codes) -> tuple[GuardState, Floats]:
     """Take in what happened since the last tick: our confirmed writes, new workloads, changes of mode. Returns the current count.
 
     Who is seen for the first time, or leaves a dry run, gets its count as the first recommendation of both windows, as in the HPA:
     so nothing is scaled down until a window has filled. What a dry run would have written is forgotten with it.
     """
-    observed = observation.current
+    observed, here = observation.current, target == _HERE
     oldest_s = observation.at_s - _longest_period(spec)
     guards = with_changes(guards, observation.written_at_s, observation.written_to - observation.written_from, oldest_s)
     zero_ours, zero_seen = _zero(guards, observation, here, spec.workloads.exact)
@@ -156,9 +160,11 @@ def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode
     shadow = np.where(enters, observed, np.where(leaves, np.nan, guards.shadow))
     current = np.where((mode == _DRY_RUN) & ~np.isnan(shadow), shadow, observed)
     begins = here & (np.isnan(guards.since_s) | leaves)
+    # While somebody else scales it, its windows say nothing: they begin anew once it is ours again.
+    since_s = np.where(begins, observation.at_s, np.where(target == _CONFLICT, np.nan, guards.since_s))
     return replace(
         guards,
-        since_s=frozen(np.where(begins, observation.at_s, guards.since_s)),
+        since_s=frozen(since_s),
         seed=frozen(np.where(begins, current, guards.seed)),
         shadow=frozen(shadow),
         zero_ours=frozen(zero_ours),

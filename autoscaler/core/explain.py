@@ -20,7 +20,7 @@ from autoscaler.core.types import REASON_TEXT, SIGNAL_TEXT, Codes, Floats, Mode,
 class TickRecord:
     """One tick of one group, kept: what was known and what was decided. ``demand[c][n]`` is this tick's row alone.
 
-    ``details`` has the source's own words on series without data, by call key and slot.
+    ``details`` has the source's own words on series without data, by call key and slot, and who else scales a target, by "" and slot.
     """
 
     spec: GroupSpec
@@ -86,6 +86,8 @@ def why(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) 
         code, after = Reason(int(stage.reason[slot])), float(stage.replicas[slot])
         if code == Reason.DRY_RUN:
             parts.append(REASON_TEXT[code])
+        elif code == Reason.CONFLICT and ("", slot) in record.details:
+            parts.append(f"{REASON_TEXT[code]}: {record.details['', slot]}")
         elif code != Reason.NONE:
             moved = not np.isnan(before) and after != before
             parts.append(f"{_number(after)}: {REASON_TEXT[code]}" if moved else REASON_TEXT[code])

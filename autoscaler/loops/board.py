@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from math import isnan
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from autoscaler import metrics
 from autoscaler.core.explain import TickRecord, demand_by_workload, explained
 from autoscaler.core.spec import WorkloadSpec
-from autoscaler.core.types import Floats, Target, Workload
+from autoscaler.core.types import Floats, Reason, Target, Workload
 from autoscaler.loops.group import Group
 from autoscaler.loops.scaling import ScalingLoop
 from autoscaler.ports import Cluster, Recorder
@@ -30,6 +31,7 @@ class Board:
         recorder.collect(metrics.CURRENT_REPLICAS, lambda: self._gauge(lambda record: record.decision.observed))
         recorder.collect(metrics.DESIRED_REPLICAS, lambda: self._gauge(lambda record: record.decision.replicas))
         recorder.collect(metrics.DEMAND, lambda: self._gauge(demand_by_workload))
+        recorder.collect(metrics.SHADOW_DIFFERENCE, self._differences)
 
     def _gauge(self, pick: Callable[[TickRecord], Floats]) -> Iterable[tuple[tuple[str, ...], float]]:
         for group in self._loop.groups.values():
@@ -40,6 +42,17 @@ class Board:
                 slot = group.roster.slot(workload)
                 if slot < values.size:
                     yield (workload.namespace, workload.kind, workload.name), float(values[slot])
+
+    def _differences(self) -> Iterable[tuple[tuple[str, ...], float]]:
+        """By how much each dry run's count differs from what the target's own autoscaler wants, or without one from what it has."""
+        for group in self._loop.groups.values():
+            for workload in group.roster.members():
+                record, slot = _current(group, workload), group.roster.slot(workload)
+                if record is None or record.decision.stages[-1].reason[slot] != Reason.DRY_RUN:
+                    continue
+                rival = self._cluster.facts(workload).rival
+                other = record.decision.observed[slot] if rival is None or isnan(rival.desired) else rival.desired
+                yield (workload.namespace, workload.kind, workload.name), float(record.decision.replicas[slot] - other)
 
     def workloads(self) -> list[dict[str, Any]]:
         """One short row per workload, sorted by namespace and name."""
@@ -70,6 +83,7 @@ class Board:
             "interval_s": spec.interval_s,
             "target_problem": facts.problem if facts.state != Target.OK else "",
             "write_problem": group.writer.problem(workload),
+            "rival": None if facts.rival is None else asdict(facts.rival),
         }
         record = _current(group, workload)
         if record is None:

@@ -6,23 +6,27 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from autoscaler import metrics
 from autoscaler.clock import Clock
-from autoscaler.core.columns import frozen, widened
-from autoscaler.core.decide import Decision, State, decide
+from autoscaler.core.checkpoint import Memory, SeriesFields, memories, policy_fields, remembering, with_policy_fields
+from autoscaler.core.columns import frozen, full, widened
+from autoscaler.core.decide import Decision, State, decide, reanchored
 from autoscaler.core.explain import TickRecord, demand_by_workload, headline, recorded, signals_by_workload, why
 from autoscaler.core.history import History
 from autoscaler.core.observation import Observation, blank
+from autoscaler.core.policy import traits_of
 from autoscaler.core.roster import Roster
-from autoscaler.core.spec import WorkloadSpec
+from autoscaler.core.spec import GroupSpec, WorkloadSpec
 from autoscaler.core.types import Bools, Floats, Mode, Reason, Signal, Target, Workload
 from autoscaler.loops.backfill import Backfill
 from autoscaler.loops.observe import Observer
-from autoscaler.loops.write import Writer
+from autoscaler.loops.shards import Kept, digest
+from autoscaler.loops.state import Memories
+from autoscaler.loops.write import Outcome, Standing, Writer
 from autoscaler.ports import NOT_SEEN, Cluster, MetricSource, Recorder, TargetFacts
 
 log = logging.getLogger(__name__)
@@ -44,6 +48,7 @@ class Surroundings:
     recorder: Recorder
     free: asyncio.Semaphore
     mode: Mode = Mode.ACTIVE
+    memories: Memories = field(default_factory=Memories)
 
 
 class Group:
@@ -56,11 +61,14 @@ class Group:
         self.curves: deque[tuple[float, Floats, Floats, Floats]] = deque(maxlen=CURVE_TICKS)
         self.writer = Writer(around.cluster, around.clock, around.recorder, around.free)
         self._cluster, self._clock, self._recorder = around.cluster, around.clock, around.recorder
+        self._memories = around.memories
         self._observer = Observer(around.source, around.clock, interval_s)
         self._backfill = Backfill(around.source, around.clock, around.recorder, interval_s)
         self._history, self._state = History(interval_s), State()
         self._facts: dict[Workload, TargetFacts] = {}
         self._uids: dict[Workload, str] = {}
+        self._target_problems: dict[tuple[str, int], str] = {}
+        self._decided: tuple[Decision, GroupSpec] | None = None
         self._label = f"{interval_s:g}s"
 
     def update(self, specs: Iterable[WorkloadSpec]) -> None:
@@ -69,6 +77,9 @@ class Group:
         members = self.roster.members()
         leavers = [workload for workload in members if workload not in wanted]
         joiners = [spec for workload, spec in wanted.items() if members.get(workload) != spec]
+        for spec in joiners:
+            if (before := members.get(spec.workload)) is not None and replace(before, schedule=spec.schedule) != spec:
+                self.writer.retry(spec.workload)
         if leavers or joiners:
             self.roster.swap(leavers, joiners)
             self._observer.wire(self.roster)
@@ -88,14 +99,15 @@ class Group:
             observation = _distrusted(observation)
             # Rows and recommendations carry times of the old clock; windows are seeded afresh with the counts of now.
             self._history.restart()
-            self._state = State()
+            self._state = reanchored(self._state)
         spec = self.roster.spec
         observation = self._history.record(spec, observation)
         past = self._backfill.take(spec)
         for each in past:
             self._history.backfill(each)
         self._state, decision = decide(self._state, observation, spec)
-        record = recorded(spec, observation, decision, self._observer.details())
+        self._decided = decision, spec
+        record = recorded(spec, observation, decision, {**self._observer.details(), **self._target_problems})
         self._recorder.observe(metrics.DECIDE_SECONDS, self._label, value=self._clock.monotonic() - began)
         before = self.records[-1] if self.records else None
         self.records.append(replace(record, past=past))
@@ -117,17 +129,22 @@ class Group:
 
     def _observe(self, at_s: float) -> Observation:
         """This tick's columns out of the watch cache, the confirmed writes and the source's answers."""
-        self._look()
+        first_seen = self._look()
         spec = self.roster.spec
         nothing = blank(spec, at_s)
         current, ready, status = (nothing.current.copy() for _ in range(3))
         written_at, written_from, written_to = (nothing.current.copy() for _ in range(3))
         ordered, target = nothing.ordered.copy(), nothing.target.copy()
+        self._target_problems.clear()
         for workload, facts in self._facts.items():
             slot = self.roster.slot(workload)
             target[slot], ordered[slot] = facts.state, facts.ordered
             current[slot], ready[slot], status[slot] = facts.replicas, facts.ready, facts.status_replicas
-        for workload, write in self.writer.confirmed().items():
+            problem = self._contested(workload, facts, at_s)
+            if problem:
+                target[slot], self._target_problems["", slot] = Target.CONFLICT, problem
+        self._remember(first_seen, at_s, current)
+        for workload, write in self.writer.take(self._facts, at_s).items():
             slot = self.roster.slot(workload)
             written_at[slot], written_from[slot], written_to[slot] = write.at_s, write.before, write.after
         return replace(
@@ -143,17 +160,31 @@ class Group:
             series=self._observer.fill(spec, at_s, ready),
         )
 
-    def _look(self) -> None:
-        """Take the newest facts; a target that was deleted and made anew under its name is a new one, with no past."""
-        reborn = []
+    def _contested(self, workload: Workload, facts: TargetFacts, at_s: float) -> str:
+        """Who else sets this target's replicas, as a sentence; empty: nobody that we know of."""
+        if facts.state != Target.OK:
+            return ""
+        if facts.rival is not None:
+            return f"{facts.rival} scales it: delete one of the two, or make this policy a dry run"
+        return self.writer.stopped(workload, at_s)
+
+    def _look(self) -> list[Workload]:
+        """Take the newest facts; a target that was deleted and made anew under its name is a new one, with no past.
+
+        Returns those that are seen for the first time.
+        """
+        reborn, first_seen = [], []
         for workload in self.roster.members():
             facts = self._cluster.facts(workload)
             before = self._facts.get(workload, NOT_SEEN)
             if facts is before:
                 continue
+            if facts.uid and workload not in self._uids:
+                if not self._memories.ready(self._clock.monotonic()):
+                    continue
+                first_seen.append(workload)
             self._facts[workload] = facts
-            if facts.problem and facts.problem != before.problem and facts.state != Target.UNKNOWN:
-                log.warning("%s: %s", workload, facts.problem, extra={"fields": {"workload": str(workload), "target": facts.state.name}})
+            _tell(workload, facts, before)
             if facts.uid:
                 if self._uids.get(workload, facts.uid) != facts.uid:
                     reborn.append(workload)
@@ -163,7 +194,59 @@ class Group:
             self._observer.wire(self.roster)
             self._backfill.wire(self.roster, have_past=False)
             for workload in reborn:
+                self.writer.forget(workload)
                 log.info("%s was deleted and created again: its history starts afresh", workload)
+        return first_seen
+
+    def _remember(self, first_seen: list[Workload], at_s: float, current: Floats) -> None:
+        """Go on from what an earlier process kept of workloads that are seen for the first time."""
+        spec, found, series = self.roster.spec, dict[int, Memory](), dict[str, dict[int, SeriesFields]]()
+        for workload in first_seen:
+            kept, slot = self._memories.claim(self._uids[workload]), self.roster.slot(workload)
+            if kept is not None and kept.memory.at_s < at_s:  # one from the future was written by another clock
+                found[slot] = kept.memory
+                self.writer.recall(workload, kept.standing)
+                for each, place in self.roster.series(workload).items():
+                    if fields := kept.series.get(digest(place.call, each)):
+                        series.setdefault(place.call, {})[place.slot] = fields
+            if current[slot] == 0 and not (slot in found and found[slot].zero_ours):
+                self.writer.adopt_zero(workload, at_s)
+        if found:
+            self._state = remembering(self._state, spec, at_s, current, found)
+            for call in spec.calls:
+                self._state = with_policy_fields(self._state, call, series.get(call.key, {}))
+
+    def keep(self, *, policies: bool) -> dict[str, Kept]:
+        """What must outlive the process, of each workload that has been seen, by its uid; with what ``policies`` want kept, or without."""
+        if self._decided is None:
+            return {}
+        decision, spec = self._decided
+        counts = full(spec.slots, np.nan)
+        places = {workload: self.roster.slot(workload) for workload in self._uids}
+        for workload, slot in places.items():
+            counts[slot] = _count(self.writer.standing(workload), float(decision.observed[slot]))
+        remembered = memories(self._state.guards, spec, decision.at_s, counts)
+        fields = self._policy_fields(spec) if policies else {}
+        return {
+            self._uids[workload]: Kept(remembered[slot], self.writer.standing(workload), fields.get(workload, {}))
+            for workload, slot in places.items()
+            if slot in remembered
+        }
+
+    def _policy_fields(self, spec: GroupSpec) -> dict[Workload, dict[str, SeriesFields]]:
+        """What policies want kept, by workload and series."""
+        found: dict[Workload, dict[str, SeriesFields]] = {}
+        calls = {call.key: call for call in spec.calls if traits_of(call.policy).checkpoint}
+        places: dict[str, list[tuple[Workload, str, int]]] = {key: [] for key in calls}
+        for workload in self._uids:
+            for series, place in self.roster.series(workload).items():
+                call = calls.get(place.call)
+                if call is not None and place.slot < call.serial.size and call.serial[place.slot] == place.serial:
+                    places[place.call].append((workload, digest(place.call, series), place.slot))
+        for key, rows in places.items():
+            for (workload, name, _), values in zip(rows, policy_fields(self._state, calls[key], [row[2] for row in rows]), strict=True):
+                found.setdefault(workload, {})[name] = values
+        return found
 
     def _apply(self, decision: Decision) -> None:
         """Start the writes that the decision asks for."""
@@ -243,3 +326,18 @@ def _distrusted(observation: Observation) -> Observation:
     """The observation with every target held because the clock stepped."""
     target = np.where(observation.target == Target.OK, Target.CLOCK_STEP, observation.target).astype(np.int8)
     return replace(observation, target=frozen(target))
+
+
+def _tell(workload: Workload, facts: TargetFacts, before: TargetFacts) -> None:
+    """Say what is newly wrong with a target."""
+    if facts.problem and facts.problem != before.problem and facts.state != Target.UNKNOWN:
+        log.warning("%s: %s", workload, facts.problem, extra={"fields": {"workload": str(workload), "target": facts.state.name}})
+    if facts.rival is not None and str(facts.rival) != str(before.rival):
+        log.warning("%s: %s scales it too", workload, facts.rival, extra={"fields": {"workload": str(workload)}})
+
+
+def _count(standing: Standing, observed: float) -> float:
+    """The count that the target has once our last write has arrived; NaN while nobody knows what became of that."""
+    if standing.last is None or standing.outcome is Outcome.TAKEN:
+        return observed
+    return standing.last.after if standing.outcome is Outcome.CONFIRMED else np.nan

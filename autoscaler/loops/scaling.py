@@ -11,6 +11,7 @@ from autoscaler import metrics
 from autoscaler.core.spec import WorkloadSpec
 from autoscaler.core.types import Workload
 from autoscaler.loops.group import Group, Surroundings
+from autoscaler.loops.shards import Kept
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,10 @@ class ScalingLoop:
     def find(self, workload: Workload) -> Group | None:
         """The group that the workload is in."""
         return next((group for group in self.groups.values() if workload in group.roster), None)
+
+    def keep(self, policies: bool) -> dict[str, Kept]:  # noqa: FBT001 - a StateKeeper's Collect
+        """What must outlive the process, of each workload, by its uid."""
+        return {uid: kept for group in self.groups.values() for uid, kept in group.keep(policies=policies).items()}
 
     async def close(self, seconds: float) -> None:
         """Decide nothing more, let writes under way finish for that long, then stop everything that the groups started."""

@@ -96,9 +96,12 @@ class Reference:
         number = round(at_s / self.spec.interval_s)
         observed = known_or_none(facts.current)
         reasons: dict[str, Reason] = {}
-        here = facts.target is Target.OK and observed is not None
         mode = self.mode(at_s, floor)
+        target = Target.OK if facts.target is Target.CONFLICT and mode is not Mode.ACTIVE else facts.target
+        here = target is Target.OK and observed is not None
         current = self.enter(at_s, facts, mode, here=here)
+        if target is Target.CONFLICT:
+            self.seeded, self.events = False, []
         low, high = self.bounds(at_s)
 
         proposals = [self.propose(each, number, index, facts, current) for index, each in enumerate(self.spec.series)]
@@ -108,7 +111,7 @@ class Reference:
         unsure = len(known) < len(proposals) or facts.coverage < 0.9
 
         if not here:
-            reason = TARGET_REASONS[Target.UNKNOWN if facts.target is Target.OK else facts.target]
+            reason = TARGET_REASONS[Target.UNKNOWN if target is Target.OK else target]
             return Outcome(current, wanted, current, apply=False, reasons={"noData": reason})
         assert current is not None
         if current == 0 and self.shadow is None and self.zero == "foreign":

@@ -159,11 +159,13 @@ def test_only_recommendations_that_can_matter_are_kept(values: list[float], wind
     assert max(kept, default=-inf) == max(window, default=-inf)
 
 
-def test_who_has_not_been_seen_yet_is_not_kept() -> None:
-    rig = Rig(spec())
+def test_who_has_not_been_seen_yet_has_nothing_to_keep() -> None:
+    rig = Rig(spec(), real=3)
     assert memories(rig.state.guards, rig.roster.spec, rig.at_s, counts(rig)) == {}
     rig.tick(3.0, current=nan)
-    assert memories(rig.state.guards, rig.roster.spec, rig.at_s, counts(rig)) == {}
+    (memory,) = memories(rig.state.guards, rig.roster.spec, rig.at_s, counts(rig)).values()
+    assert isnan(memory.since_s)
+    assert outcomes(reborn(rig, lost=4), 2.0) == [2], "no window, so nothing holds"
 
 
 def test_a_slots_new_user_has_nothing_of_the_old_one() -> None:

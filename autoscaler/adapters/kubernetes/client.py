@@ -30,6 +30,8 @@ from autoscaler.errors import AnswerError, ConfigError, PermanentError, Transien
 
 JSON = "application/json"
 JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 
 BUDGET_S = 10.0
 ANSWER_MAX = 32 * 2**20

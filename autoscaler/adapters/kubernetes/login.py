@@ -29,8 +29,9 @@ _Load: TypeAlias = Callable[[Configuration], Coroutine[Any, Any, None]]
 class Login:
     """A client configuration, and the way to read its credentials again when they are not accepted any more."""
 
-    def __init__(self, origin: str, load: _Load) -> None:
+    def __init__(self, origin: str, load: _Load, namespace: Callable[[], str]) -> None:
         self.origin = origin
+        self._namespace = namespace
         self.configuration = Configuration()
         # Clusters' own CAs often lack what X.509 asks for strictly (an authority key identifier); kubectl accepts them too.
         self.configuration.disable_strict_ssl_verification = True
@@ -47,6 +48,13 @@ class Login:
             shown = "…@" * ("@" in host) + host.rpartition("@")[2]  # a password is not for logs
             raise ConfigError(f"{self.origin}: server: expected a URL as https://host:port, got {shown!r}")
 
+    def namespace(self) -> str:
+        """Our own namespace: the pod's, or the context's. Raises ConfigError."""
+        try:
+            return self._namespace() or "default"
+        except Unusable as error:
+            raise ConfigError(f"{self.origin}: {words(error)}") from error
+
 
 def find_login(kubeconfig: str = "", context: str = "", service_account: Path = SERVICE_ACCOUNT) -> Login:
     """Where to log in, in the usual order: the file that is given, $KUBECONFIG, the pod's service account, ~/.kube/config.
@@ -57,7 +65,8 @@ def find_login(kubeconfig: str = "", context: str = "", service_account: Path = 
     if named:
         return _from_file(named, context)
     if "KUBERNETES_SERVICE_HOST" in os.environ and (service_account / "token").exists() and not context:
-        return Login(f"the service account in {service_account}", _in_cluster(service_account))
+        namespace = service_account / "namespace"
+        return Login(f"the service account in {service_account}", _in_cluster(service_account), lambda: namespace.read_text().strip())
     home = Path.home() / ".kube" / "config"
     if home.exists():
         return _from_file(str(home), context)
@@ -83,7 +92,12 @@ def _from_file(names: str, context: str) -> Login:
     async def load(configuration: Configuration) -> None:
         await load_kube_config(names, context or None, configuration, persist_config=False)
 
-    return Login(f"kubeconfig {names}", load)
+    def namespace() -> str:
+        contexts, active = list_kube_config_contexts(names)
+        chosen = next((entry for entry in contexts if entry["name"] == context), active)
+        return str(chosen["context"].get("namespace") or "")
+
+    return Login(f"kubeconfig {names}", load, namespace)
 
 
 def _in_cluster(folder: Path) -> _Load:

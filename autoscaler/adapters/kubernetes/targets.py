@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from autoscaler.adapters.kubernetes.conflicts import Conflicts
 from autoscaler.adapters.kubernetes.discovery import Discovery
 from autoscaler.adapters.kubernetes.kind import Kind, ObjectKind, Scope, Shared
 from autoscaler.adapters.kubernetes.namespaces import Namespaces
+from autoscaler.adapters.kubernetes.ownership import entries_of_replicas, owner_of, read_managed
 from autoscaler.adapters.kubernetes.reflector import Around, Key
 from autoscaler.adapters.kubernetes.subresource import ScaleKind
 from autoscaler.core.types import Target, Workload
 from autoscaler.errors import StaleViewError
 from autoscaler.metrics import WATCH_AGE
-from autoscaler.ports import NOT_SEEN, TargetFacts
+from autoscaler.ports import NOT_SEEN, Owner, Rival, TargetFacts
 
 STALE_AFTER_S = 120.0
+
+CONFLICTS_NOT_KNOWN = TargetFacts(Target.UNKNOWN, problem="whether an HPA or a ScaledObject scales it has not been found out yet")
 
 _SAYS_IT_ALL = frozenset({("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"), ("apps/v1", "ReplicaSet")})
 
@@ -31,6 +36,8 @@ class KubernetesCluster:
         self._where: dict[Workload, tuple[Kind[Any], Key]] = {}
         self._outside: dict[Workload, TargetFacts] = {}
         self._changed = asyncio.Event()
+        self._conflicts = Conflicts(around, self._shared.discovery)
+        self._merged: dict[Workload, tuple[TargetFacts, Rival | None, TargetFacts]] = {}
         around.recorder.collect(WATCH_AGE, self._ages)
 
     async def run(self) -> None:
@@ -38,6 +45,7 @@ class KubernetesCluster:
         running: dict[Scope, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._shared.namespaces.run(), name="namespaces")
+            tasks.create_task(self._conflicts.run(), name="conflicts")
             while True:
                 self._changed.clear()
                 for scope in running.keys() - self._kinds.keys():
@@ -61,6 +69,8 @@ class KubernetesCluster:
         self._where = {workload: (self._kinds[scope], key) for scope, rows in wanted.items() for workload, key in rows.items()}
         for scope, rows in wanted.items():
             self._kinds[scope].follow(rows.values())
+        self._merged = {workload: merged for workload, merged in self._merged.items() if workload in self._where}
+        self._conflicts.follow({scope.namespace for scope in wanted})
         self._changed.set()
 
     def facts(self, workload: Workload) -> TargetFacts:
@@ -69,7 +79,28 @@ class KubernetesCluster:
         if where is None:
             return self._outside.get(workload, NOT_SEEN)
         kind, key = where
-        return kind.facts(key)
+        facts = kind.facts(key)
+        if facts.state is not Target.OK:
+            return facts
+        if not self._conflicts.settled(kind.scope.namespace):
+            return CONFLICTS_NOT_KNOWN
+        return self._with_rival(workload, facts)
+
+    def _with_rival(self, workload: Workload, facts: TargetFacts) -> TargetFacts:
+        """The facts with who else scales the target; the same object as long as neither changes."""
+        rival = self._conflicts.rival(workload)
+        if rival is None:
+            return facts
+        before = self._merged.get(workload)
+        if before is None or before[0] is not facts or before[1] != rival:
+            before = self._merged[workload] = (facts, rival, replace(facts, rival=rival))
+        return before[2]
+
+    async def owner(self, workload: Workload) -> Owner | None:
+        """Who set the count, by the object's ``metadata.managedFields``."""
+        resource = await self._shared.discovery.find(workload.api_version, workload.kind)
+        managed = await read_managed(self._shared.around.client, resource, workload.namespace, workload.name)
+        return owner_of(entries_of_replicas(managed))
 
     async def scale(self, workload: Workload, seen: TargetFacts, replicas: int) -> None:
         """Write the count if the target is still as ``seen``; see :meth:`autoscaler.ports.Cluster.scale`."""
