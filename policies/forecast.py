@@ -30,7 +30,18 @@ from autoscaler.core.policy import Proposal, Traits, View, param
 from autoscaler.core.types import Floats, Ints, Singles
 from policies.forecasting.predict import HISTORY_BEATS, Lesson, Outlook, learnt, observed, outlook
 from policies.forecasting.replay import Past, Reals, band_of, chosen, needed_of, outlooks_of, replayed
-from policies.forecasting.state import CHECKPOINT, RING, RINGS, SETTINGS, Changes, ForecastState, aged, ago, blank, ticks_per_beat
+from policies.forecasting.state import (
+    CHECKPOINT,
+    RING,
+    RINGS,
+    SETTINGS,
+    Changes,
+    ForecastState,
+    aged,
+    ago,
+    blank,
+    ticks_per_beat,
+)
 
 _HISTORY_S = 1800.0
 _COLD_S = 7200.0
@@ -102,12 +113,13 @@ class Forecast:
             if number % max(1, round(_CHOOSE_S / beat_s)) == 0:
                 state = replace(state, **chosen(state, params.risk, beat_s))
         ahead = outlook(state, _known(beats[:HISTORY_BEATS]))
-        for name, newest in zip(RINGS, (ahead.forecast, ahead.slow, ahead.now, state.error), strict=False):
-            if rings:
-                rings[name][-1] = newest
-        kept: Changes = {name: frozen(ring) for name, ring in rings.items()}
-        state = replace(state, **kept)
-        return _answer(view, state, ahead, np.asarray(lead * beat_s, dtype=np.float64))
+        state, proposal = _answer(view, state, ahead, np.asarray(lead * beat_s, dtype=np.float64))
+        newest = (ahead.forecast, ahead.slow, ahead.now, state.error, proposal.replicas)
+        kept: Changes = {}
+        for name, column in zip(RINGS if rings else (), newest, strict=False):
+            rings[name][-1] = column
+            kept[name] = frozen(rings[name])
+        return replace(state, **kept), proposal
 
 
 def _known(beats: Singles) -> Floats:
@@ -139,7 +151,6 @@ def _tried(state: ForecastState, beats: Singles, lead: Ints, rings: Mapping[str,
         forecast=ago(rings["forecasts"], lead).astype(np.float64),
         peak=np.where(state.calm > lead + _CUT_OFF_BEATS, peak, np.nan),
     )
-    judged = _judged(state, lesson, ago(rings["spreads_slow"], lead), ago(rings["spreads_now"], lead), beat_s)
     before = lead + 1
     past = Past(
         demand=_row(beats, before),
@@ -148,6 +159,7 @@ def _tried(state: ForecastState, beats: Singles, lead: Ints, rings: Mapping[str,
         now=ago(rings["spreads_now"], before),
         came=(beats[0] + beats[1]) * np.float32(0.5),
     )
+    judged = _judged(state, lesson, ago(rings["asks"], before), past.came, beat_s)
     return {**changes, **judged, **learnt(state, lesson, beat_s), **replayed(state, past, beat_s)}
 
 
@@ -174,16 +186,14 @@ def _since(beats: Singles, lead: Ints) -> Floats:
     return np.take_along_axis(beats, rows, axis=0).astype(np.float64)
 
 
-def _judged(state: ForecastState, lesson: Lesson, slow: Singles, now: Singles, beat_s: float) -> Changes:
-    """Keep account of how well forecasts do, over a day."""
-    expected, spread = _of_setting(state, lesson.beats[0], lesson.forecast, slow, now)
-    reached = np.ceil(needed_of(expected, spread, state.multiple))
+def _judged(state: ForecastState, lesson: Lesson, asked: Singles, came: Singles, beat_s: float) -> Changes:
+    """Keep account of how well forecasts do, over a day; a hit: what was asked for a lead ago could carry what ``came``."""
     miss = lesson.peak - lesson.forecast
-    able = ~np.isnan(miss)
+    able = ~np.isnan(miss) & ~np.isnan(came) & ~np.isnan(asked)
     keep = np.where(able, 1.0 - beat_s / _DAY_S, 1.0)
     return {
         "bias": state.bias * keep + np.where(able, -miss, 0.0),
-        "hits": state.hits * keep + (able & (lesson.peak <= reached)),
+        "hits": state.hits * keep + (able & (came <= asked)),
         "judged": state.judged * keep + able,
         "judged_volume": state.judged_volume * keep + np.where(able, lesson.peak, 0.0),
     }
@@ -244,7 +254,7 @@ def _notes(state: ForecastState, spread: Floats) -> dict[str, Floats]:
 
     ``spread`` and ``multiple`` make the headroom; ``replay_late_share`` and ``replay_cost`` (replicas per demand) are what these
     settings would have come to; ``accuracy_*`` are of the last day: bias (mean of forecast - outcome, as a share of demand) and hit rate
-    (outcomes within the headroom); ``flood``: replicas asked for because saturation hides demand.
+    (demand within what had been asked for in time); ``flood``: replicas asked for because saturation hides demand.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         bias = state.bias / state.judged_volume

@@ -25,7 +25,7 @@ RING = 40
 
 FEATURES = 6
 
-RINGS = ("forecasts", "spreads_slow", "spreads_now", "errors")
+RINGS = ("forecasts", "spreads_slow", "spreads_now", "errors", "asks")
 """The fields of the state that are rings."""
 
 MULTIPLES = np.array([-0.5, 0.5, 1.2, 2.2, 3.6, 5.6, 9.0, 14.0], np.float32)
@@ -64,12 +64,12 @@ class ForecastState:
     ``error_slow`` (6 h, absolute), ``error_share`` (6 h, relative); ``rough, smooth``: means of |second differences| over 2 beats and
     over 1, relative.
     Regression: ``weights[feature]``, ``inverse[feature, feature]``.
-    Rings, newest last ``[RING]``: ``forecasts, spreads_slow, spreads_now, errors`` as they were made at each beat.
+    Rings, newest last ``[RING]``: ``forecasts, spreads_slow, spreads_now, errors, asks`` as they were made at each beat.
     Candidates ``[setting, multiple]``: ``level`` asked for, ``peak`` needed since it was last needed in full, ``waited`` beats since,
     ``backlog``, sums of ``late`` and ``cost``, with ``volume`` the sum of demand.
     Choice: ``setting, multiple`` and what replay says of it, ``chosen_late`` (share), ``chosen_cost`` (replicas per demand).
     Now: ``asked`` replicas, ``asked_peak`` and ``asked_since_s`` as of a candidate; ``flood, flood_until_s`` while saturated.
-    Accuracy over a day: ``bias`` (sum of errors), ``hits`` (sum of outcomes within the headroom), ``judged`` and ``judged_volume``.
+    Accuracy over a day: ``bias`` (sum of errors), ``hits`` (times that what came was asked for), ``judged`` and ``judged_volume``.
     """
 
     beat: Floats
@@ -89,6 +89,7 @@ class ForecastState:
     spreads_slow: Singles
     spreads_now: Singles
     errors: Singles
+    asks: Singles
     level: Singles
     peak: Singles
     waited: Singles
