@@ -54,20 +54,12 @@ def memories(state: GuardState, spec: GroupSpec, at_s: float, counts: Floats) ->
     known = (state.serial[:w] != 0) & (state.serial[:w] == spec.workloads.serial[:w])
     recommendations = _grouped(state.recommendations, _matters(state, spec, at_s, known))
     changes = _grouped(state.changes, _counts(state, spec, at_s, known))
+    slots = np.flatnonzero(known)
+    columns = (counts, state.since_s, state.seed, state.shadow, state.failures, state.zero_ours, state.zero_seen)
+    rows = zip(slots.tolist(), *(column[slots].tolist() for column in columns), strict=True)
     return {
-        slot: Memory(
-            at_s,
-            count=float(counts[slot]),
-            since_s=float(state.since_s[slot]),
-            seed=float(state.seed[slot]),
-            shadow=float(state.shadow[slot]),
-            failures=float(state.failures[slot]),
-            zero_ours=bool(state.zero_ours[slot]),
-            zero_seen=bool(state.zero_seen[slot]),
-            recommendations=recommendations.get(slot, ()),
-            changes=changes.get(slot, ()),
-        )
-        for slot in np.flatnonzero(known).tolist()
+        slot: Memory(at_s, count, since_s, seed, shadow, failures, ours, seen, recommendations.get(slot, ()), changes.get(slot, ()))
+        for slot, count, since_s, seed, shadow, failures, ours, seen in rows
     }
 
 

@@ -140,13 +140,14 @@ class Group:
             slot = self.roster.slot(workload)
             target[slot], ordered[slot] = facts.state, facts.ordered
             current[slot], ready[slot], status[slot] = facts.replicas, facts.ready, facts.status_replicas
-            problem = self._contested(workload, facts, at_s)
-            if problem:
-                target[slot], self._target_problems["", slot] = Target.CONFLICT, problem
         self._remember(first_seen, at_s, current)
         for workload, write in self.writer.take(self._facts, at_s).items():
             slot = self.roster.slot(workload)
             written_at[slot], written_from[slot], written_to[slot] = write.at_s, write.before, write.after
+        for workload, facts in self._facts.items():
+            if problem := self._contested(workload, facts, at_s):
+                slot = self.roster.slot(workload)
+                target[slot], self._target_problems["", slot] = Target.CONFLICT, problem
         return replace(
             nothing,
             current=frozen(current),
