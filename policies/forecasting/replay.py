@@ -10,7 +10,7 @@ theta, so what counts is the upper quantile of (demand - U), U uniform on 0 … 
 less certain than one replica. A replay adds for each beat what was late, and what the replicas cost::
 
     late     max(0, demand + backlog - level) averaged over demand +- width, at most demand; backlog drains at capacity = level / knee
-    width    sqrt(3) x the deviation of the load within the metric's window, at least 1 % (:func:`deviation`)
+    width    sqrt(3) x the deviation of the load within the metric's window, at least 1.5 % (:func:`deviation`)
     cost     level + twice what was given back (30 s of termination) + 10 for a change, to keep calm
 
 The forecasts replayed are those made at the time. What a replica asked for then served is judged by the demand a lead later, which is
@@ -32,7 +32,10 @@ _MEMORY_S = 7 * 86400.0
 _TERMINATION_S = 30.0
 _CHANGE_S = 150.0
 _PRIOR_S = 900.0
-_WIDTH_MIN = 0.01
+_WIDTH_MIN = 0.015
+_AIM = 0.8
+"""A replay is of one past, and the best of many replays looks better than it is: aim at so much of the risk."""
+
 _PLAIN_SHARE = np.float32(0.1)
 _NORMAL = 1.25
 """The standard deviation of a normal variable ÷ its mean absolute value."""
@@ -136,15 +139,15 @@ def deviation(state: ForecastState) -> Floats:
 
 
 def chosen(state: ForecastState, risk: Floats, beat_s: float) -> Changes:
-    """The cheapest candidate that kept ``risk[n]``, between two multiples if need be.
+    """The cheapest candidate that kept four fifths of ``risk[n]``, between two multiples if need be.
 
     Where none did, a late share as large as the risk is worth 4 % of the cost; where some did, breaking it costs 20 %.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         late, cost = _expected(state, beat_s)
-        limit = risk.astype(np.float32)
+        limit = (_AIM * risk).astype(np.float32)
         kept = (late <= limit).any(axis=(0, 1))
-        worth = np.where(kept, _KEPT_WORTH, _LOST_WORTH).astype(np.float32) / limit
+        worth = np.where(kept, _KEPT_WORTH, _LOST_WORTH).astype(np.float32) / risk.astype(np.float32)
         at_node = cost + worth * np.maximum(late - limit, 0)
         # Between neighbours lateness falls like an exponential, and cost rises like a straight line.
         share = np.log(late[:, :-1] / limit) / np.log(late[:, :-1] / np.maximum(late[:, 1:], _TINY))

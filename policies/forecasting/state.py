@@ -28,7 +28,7 @@ FEATURES = 6
 RINGS = ("forecasts", "spreads_slow", "spreads_now", "errors", "asks")
 """The fields of the state that are rings."""
 
-MULTIPLES = np.array([-0.5, 0.5, 1.2, 2.2, 3.6, 5.6, 9.0, 14.0], np.float32)
+MULTIPLES = np.array([-0.5, 0.2, 0.8, 1.4, 2.4, 4.0, 7.0, 13.0], np.float32)
 """One half of a candidate: how many times its usual error is added to the forecast."""
 
 

@@ -271,12 +271,12 @@ def test_which_candidate_is_chosen(
 
 
 def test_between_two_multiples_the_risk_is_met() -> None:
-    """Lateness falls a hundredfold from one multiple to the next: the risk, in the middle of the two, is met in the middle."""
-    late = {(0, 3): 0.02, (0, 4): 0.0002, (0, 5): 0.0, (0, 6): 0.0, (0, 7): 0.0}
+    """Lateness falls a hundredfold from one multiple to the next: four fifths of the risk, in the middle of the two, are met there."""
+    late = {(0, 3): 0.016, (0, 4): 0.00016, (0, 5): 0.0, (0, 6): 0.0, (0, 7): 0.0}
     cost = {(0, 3): 1.2, (0, 4): 1.6, (0, 5): 3.0, (0, 6): 3.0, (0, 7): 3.0}
     answer = chosen(outcome(late, cost), full(1, 0.002), 15.0)
     assert answer["multiple"][0] == pytest.approx((MULTIPLES[3] + MULTIPLES[4]) / 2, rel=0.01)
-    assert answer["chosen_late"][0] == pytest.approx(0.002)
+    assert answer["chosen_late"][0] == pytest.approx(0.0016)
     assert answer["chosen_cost"][0] == pytest.approx(1.4, rel=0.01)
 
 
