@@ -19,7 +19,7 @@ run: $(VENV)/.runtime ## Start the demo: an embedded cluster under recorded load
 ##@ Check it
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests that need no cluster (under 3 minutes)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto
 
 .PHONY: check
 check: $(VENV)/.dev ## Lint, formatting, types and the import contract
