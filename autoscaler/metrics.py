@@ -117,6 +117,13 @@ QUERY_SECONDS = Metric(
     ("endpoint", "outcome"),
     _SECONDS,
 )
+QUERY_THREADS_STUCK = Metric(
+    "autoscaler_query_threads_stuck",
+    Kind.GAUGE,
+    "Threads that hang in a query whose deadline has passed; at 4 nothing more is asked of the endpoint until one lets go.",
+    "Not 0 for long: the endpoint's name does not resolve, or something swallows its connections; restart the service if it stays.",
+    ("endpoint",),
+)
 BACKFILLS = Metric(
     "autoscaler_backfills_total",
     Kind.COUNTER,

@@ -30,6 +30,8 @@ foreignZero             a zero that others set after another count is       a ze
                         theirs: paused
 raisedMin               ``minReplicas`` acts though nothing is known        at its own zero without data it stays
 coverage                under 90 % of pods reporting: no scale-down         not known to it
+suddenZero              a load that falls to exactly zero from above two    zero is zero
+                        replicas is believed at the third tick
 ======================  ==================================================  =========================================================
 
 Alike in both: a load that is negative, infinite or not a number is no data, and no count or per cent wraps around at 2^31.

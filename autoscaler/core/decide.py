@@ -16,7 +16,7 @@ import numpy as np
 from autoscaler.core.columns import array_fields, frozen, full, protected, taken, widened
 from autoscaler.core.guards import GUARDS, Context, Draft
 from autoscaler.core.memory import GuardState, Track, aligned, no_memory, with_changes
-from autoscaler.core.observation import Observation, SeriesColumns
+from autoscaler.core.observation import Observation, SeriesColumns, with_signal
 from autoscaler.core.policy import Combined, Proposal, Proposed, View, abstention, combine, initial, propose, traits_of, walled
 from autoscaler.core.policy import State as PolicyValue
 from autoscaler.core.spec import Call, GroupSpec
@@ -24,7 +24,8 @@ from autoscaler.core.types import FREE, Bools, Codes, Floats, Ints, Mode, Signal
 
 # Plain numbers: numpy takes microseconds to see that a member of an enum is one, at every comparison of every tick.
 _OK, _ACTIVE, _DRY_RUN = int(Signal.OK), int(Mode.ACTIVE), int(Mode.DRY_RUN)
-_HERE, _UNKNOWN, _CONFLICT = int(Target.OK), int(Target.UNKNOWN), int(Target.CONFLICT)
+_HERE, _UNKNOWN = int(Target.OK), int(Target.UNKNOWN)
+_CONFLICT, _CLOCK_STEP = int(Target.CONFLICT), int(Target.CLOCK_STEP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +136,14 @@ def _effective_mode(spec: GroupSpec, at_s: float) -> Codes:
 def _target(observation: Observation, spec: GroupSpec, mode: Codes) -> Codes:
     """What is known of each target: nothing where the slot is free, nor where no count came with it.
 
-    Another writer is a conflict only for who writes: to a dry run it is what it is compared with.
+    Another writer is a conflict only for who writes: to a dry run it is what it is compared with. Where a source's clock is not ours,
+    what it says of now is about another time: as after a step of ours.
     """
     unknown = np.isnan(observation.current) | (spec.workloads.serial == 0)
     here = (observation.target == _HERE) | ((observation.target == _CONFLICT) & (mode != _ACTIVE))
-    return np.where(here, np.where(unknown, np.int8(_UNKNOWN), np.int8(_HERE)), observation.target)
+    target = np.where(here, np.where(unknown, np.int8(_UNKNOWN), np.int8(_HERE)), observation.target)
+    askew = (target == _HERE) & with_signal(spec, observation, Signal.CLOCK)
+    return np.where(askew, np.int8(_CLOCK_STEP), target)
 
 
 def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode: Codes, target: Codes) -> tuple[GuardState, Floats]:

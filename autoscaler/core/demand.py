@@ -19,6 +19,7 @@ from autoscaler.core.columns import frozen
 from autoscaler.core.observation import SeriesColumns
 from autoscaler.core.spec import Call
 from autoscaler.core.types import FREE, Codes, Floats, Ints, Signal, Singles, TargetKind
+from autoscaler.core.zeros import without_sudden
 
 # Plain numbers: numpy takes microseconds to see that a member of an enum is one, at every comparison of every tick.
 _OK = int(Signal.OK)
@@ -48,7 +49,7 @@ def recorded_demand(call: Call, slots: Ints, load: Floats) -> Singles:
     with np.errstate(over="ignore", invalid="ignore"):
         demand = np.where((load >= 0) & (load < np.inf), load, np.nan) / call.target[slots]
         known = (call.target_kind[slots] == _AVERAGE) & (demand <= DEMAND_MAX)
-    return frozen(np.where(known, demand, np.nan).astype(np.float32))
+    return without_sudden(frozen(np.where(known, demand, np.nan).astype(np.float32)))
 
 
 def demand_of(call: Call, series: SeriesColumns, current: Floats) -> tuple[Floats, Codes]:

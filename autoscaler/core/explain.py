@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 
 from autoscaler.core.decide import Decision
+from autoscaler.core.guards import COVERAGE_MIN
 from autoscaler.core.history import Past
 from autoscaler.core.observation import Observation
 from autoscaler.core.roster import SeriesSlot
 from autoscaler.core.spec import GroupSpec, SeriesSpec
 from autoscaler.core.types import REASON_TEXT, SIGNAL_TEXT, Codes, Floats, Mode, Reason, Signal, Singles
+
+COVERAGE = "coverage"
+"""In place of a call's key, for what there is to say about a workload's coverage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,11 @@ def _leader(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlo
 
 
 def _complaints(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot]) -> list[str]:
-    """What is wrong with the workload's series and policy, in sentences."""
+    """What is wrong with the workload's series, coverage and policy, in sentences."""
     found = []
+    coverage = record.observation.coverage[slot]
+    if coverage < COVERAGE_MIN:
+        found.append(record.details.get((COVERAGE, slot), f"{coverage:.0%} of the ready pods report"))
     for spec, index, place in _places(record, slot, series):
         signal = Signal(int(record.observation.series[index].signal[place.slot]))
         if signal != Signal.OK:
@@ -142,6 +149,8 @@ def explained(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesS
         "current": float(decision.observed[slot]),
         "decided_upon": float(decision.current[slot]),
         "ready": float(observation.ready[slot]),
+        "coverage": float(observation.coverage[slot]),
+        "coverage_detail": record.details.get((COVERAGE, slot), ""),
         "desired": float(decision.replicas[slot]),
         "expected": float(decision.combined.expected[slot]),
         "apply": bool(decision.apply[slot]),

@@ -15,7 +15,7 @@ import numpy as np
 from autoscaler.core.behavior import Select
 from autoscaler.core.columns import frozen, full
 from autoscaler.core.memory import GuardState, added, changed, extreme
-from autoscaler.core.observation import Observation
+from autoscaler.core.observation import Observation, with_signal
 from autoscaler.core.policy import Combined
 from autoscaler.core.spec import GroupSpec, When
 from autoscaler.core.types import FREE, TARGET_REASON, Bools, Codes, Floats, Mode, Reason, Signal, Target
@@ -72,7 +72,7 @@ def no_data(draft: Draft, context: Context) -> tuple[Draft, Codes]:
 
     A workload that is ``off`` (target not known, or a zero that somebody else set) keeps its count whatever the bounds say.
     Without any proposal it is ``held``; where some series failed, or part of the pods do not report, it is not scaled down. A policy
-    that abstains although it has data is no failure, so it calls for no fallback.
+    that abstains although it has data is no failure, so it calls for no fallback; nor does a zero that is not believed yet.
     """
     spec, current, wanted = context.spec.workloads, context.current, draft.replicas
     reason = _TARGET_REASONS[context.target]
@@ -83,8 +83,10 @@ def no_data(draft: Draft, context: Context) -> tuple[Draft, Codes]:
 
     silent = ~off & np.isnan(wanted)
     faulted, missing = context.combined.faulted > 0, context.combined.missing > 0
-    failing = silent & (faulted | missing | (context.combined.asked == 0))
-    failures = np.where(off, draft.state.failures, np.where(failing, draft.state.failures + 1, 0.0))
+    doubted = with_signal(context.spec, context.observation, Signal.SUDDEN_ZERO)
+    failing = silent & ~doubted & (faulted | missing | (context.combined.asked == 0))
+    counted = np.where(failing, draft.state.failures + 1, np.where(silent & doubted, draft.state.failures, 0.0))
+    failures = np.where(off, draft.state.failures, counted)
     partial = ~off & ~silent & _unsure(context) & (wanted < current)
     fallback = failing & (failures >= spec.fallback_after)
     if fallback.any():
@@ -93,6 +95,7 @@ def no_data(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     held = (silent & ~fallback) | partial
     reason[silent], reason[failing], reason[silent & faulted] = Reason.ABSTAINED, Reason.NO_DATA, Reason.POLICY_FAULT
     reason[partial], reason[fallback] = Reason.PARTIAL_DATA, Reason.FALLBACK
+    reason[(silent | partial) & doubted] = Reason.SUDDEN_ZERO
     replicas = np.where(fallback, spec.fallback_replicas, np.where(held | off, current, wanted))
     state = replace(draft.state, failures=frozen(failures))
     return Draft(replicas, held, off, state), reason

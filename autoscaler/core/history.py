@@ -15,7 +15,8 @@ from autoscaler.core.columns import frozen
 from autoscaler.core.demand import demand_of, judged
 from autoscaler.core.observation import Observation, SeriesColumns
 from autoscaler.core.spec import Call, GroupSpec
-from autoscaler.core.types import Floats, Ints, Singles
+from autoscaler.core.types import Bools, Floats, Ints, Signal, Singles
+from autoscaler.core.zeros import doubted, no_belief, resized
 
 ROWS_MIN = 240
 
@@ -27,6 +28,7 @@ class _Ring:
         self.rows = rows
         self.values: NDArray[np.float32] = np.full((2 * rows, n), np.nan, np.float32)
         self.serial: Ints = np.zeros(n, np.int64)
+        self.belief = no_belief(n)
 
     def reshape(self, rows: int, n: int, at: int) -> None:
         """Make room for more rows or columns; the window that ends at row number ``at`` stays."""
@@ -41,6 +43,7 @@ class _Ring:
         serial = np.zeros(self.values.shape[1], np.int64)
         serial[: self.serial.size] = self.serial
         self.serial = serial
+        self.belief = resized(self.belief, serial.size, np.zeros(0, np.int64))
 
     def row(self, number: int) -> NDArray[np.float32]:
         """Both copies of a row, as a writable view ``[2, n]``."""
@@ -52,6 +55,7 @@ class _Ring:
 
     def forget(self, columns: Ints) -> None:
         self.values[:, columns] = np.nan
+        self.belief = resized(self.belief, self.values.shape[1], columns)
 
     def window(self, number: int, rows: int) -> Singles:
         """The ``rows`` rows that end with row ``number``, oldest first: a read-only view."""
@@ -90,7 +94,8 @@ class History:
         before = tick if self._tick is None else self._tick
         self._drop_departed(spec)
         series = tuple(
-            self._record(call, columns, observation, before, tick) for call, columns in zip(spec.calls, observation.series, strict=True)
+            self._believed(call, self._record(call, columns, observation, before, tick), observation, spec.workloads.exact)
+            for call, columns in zip(spec.calls, observation.series, strict=True)
         )
         self._tick = tick
         return replace(observation, series=series)
@@ -142,3 +147,15 @@ class History:
         demand, signal = demand_of(call, checked, observation.current)
         ring.write(tick, demand)
         return replace(checked, signal=signal, demand=ring.window(tick, call.rows))
+
+    def _believed(self, call: Call, series: SeriesColumns, observation: Observation, exact: Bools) -> SeriesColumns:
+        """The series just recorded, without zeros that are not believed yet; to the letter of the HPA, zero is zero."""
+        ring, tick = self._rings[call.key], round(observation.at_s / self.interval_s)
+        row = ring.row(tick)
+        ring.belief, sudden = doubted(ring.belief, row[0].astype(np.float64), observation.current[call.owner])
+        sudden &= ~exact[call.owner]
+        if not sudden.any():
+            return series
+        row[:, sudden] = np.nan
+        signal = np.where(sudden, np.int8(Signal.SUDDEN_ZERO), series.signal)
+        return replace(series, load=frozen(np.where(sudden, np.nan, series.load)), signal=frozen(signal))

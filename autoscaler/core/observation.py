@@ -12,7 +12,7 @@ import numpy as np
 from autoscaler.core.columns import frozen, full
 from autoscaler.core.policy import Pods
 from autoscaler.core.spec import GroupSpec
-from autoscaler.core.types import Bools, Codes, Floats, Signal, Singles, Target
+from autoscaler.core.types import FREE, Bools, Codes, Floats, Signal, Singles, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,16 @@ class Observation:
     coverage: Floats
     series: tuple[SeriesColumns, ...]
     health: HealthFacts | None = None
+
+
+def with_signal(spec: GroupSpec, observation: Observation, signal: Signal) -> Bools:
+    """The workloads ``[w]`` of which some series has that signal."""
+    found, code = np.zeros(spec.slots, np.bool_), int(signal)
+    for call, series in zip(spec.calls, observation.series, strict=True):
+        has = series.signal == code
+        if has.any():
+            found[call.owner[has & (call.owner != FREE)]] = True
+    return found
 
 
 def blank_series(n: int) -> SeriesColumns:

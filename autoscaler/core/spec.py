@@ -44,6 +44,18 @@ class SeriesSpec:
     metric_type: MetricType = MetricType.EXTERNAL
 
 
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many pods of a workload report; ``match`` as in :class:`SeriesSpec`.
+
+    ``is_given``: the user asked for it, so no answer is no coverage. Else it counts only once it has known a pod of the workload.
+    """
+
+    query: Query
+    match: tuple[tuple[str, str], ...] = ()
+    is_given: bool = False
+
+
 class When(IntEnum):
     """When a fallback count applies, as in KEDA: always, or only if it is above or below the current count."""
 
@@ -96,6 +108,7 @@ class WorkloadSpec:
     mode: Mode = Mode.ACTIVE
     mode_until_s: float = nan
     startup_s: float = nan
+    coverage: Coverage | None = None
     origin: str = ""
 
 

@@ -99,6 +99,8 @@ class Signal(IntEnum):
     UNREACHABLE = 10
     NEGATIVE = 11
     NOT_READY_YET = 12
+    CLOCK = 13
+    SUDDEN_ZERO = 14
 
 
 SIGNAL_TEXT: dict[Signal, str] = {
@@ -115,6 +117,8 @@ SIGNAL_TEXT: dict[Signal, str] = {
     Signal.UNREACHABLE: "the source cannot be reached",
     Signal.NEGATIVE: "the value is negative",
     Signal.NOT_READY_YET: "no ready replica to relate the value to",
+    Signal.CLOCK: "the source's clock and ours differ",
+    Signal.SUDDEN_ZERO: "fell to exactly zero from above two replicas: believed at the third tick",
 }
 
 
@@ -161,6 +165,7 @@ class Reason(IntEnum):
     ACTIVATED = 25
     NOT_ACTIVE = 26
     ABSTAINED = 27
+    SUDDEN_ZERO = 28
 
 
 REASON_TEXT: dict[Reason, str] = {
@@ -192,6 +197,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.ACTIVATED: "above the activation threshold: at least one replica",
     Reason.NOT_ACTIVE: "not above the activation threshold: zero replicas",
     Reason.ABSTAINED: "the policy proposes nothing: hold",
+    Reason.SUDDEN_ZERO: "a fall to exactly zero, not believed yet: hold",
 }
 
 TARGET_REASON: dict[Target, Reason] = {

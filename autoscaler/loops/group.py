@@ -159,6 +159,7 @@ class Group:
             written_from=frozen(written_from),
             written_to=frozen(written_to),
             series=self._observer.fill(spec, at_s, ready),
+            coverage=self._observer.coverage,
         )
 
     def _contested(self, workload: Workload, facts: TargetFacts, at_s: float) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 
 from autoscaler.clock import Clock
 from autoscaler.core.columns import frozen, full
+from autoscaler.core.explain import COVERAGE
 from autoscaler.core.observation import SeriesColumns, blank_series
 from autoscaler.core.roster import Roster
 from autoscaler.core.spec import GroupSpec, Query
@@ -28,6 +30,12 @@ CLOSE_AFTER_S = 3.0
 QUESTION_BUDGET_S = 30.0
 """A question that was left to run on is given up after this."""
 
+SKEW_MAX_S = 30.0
+"""A source whose clock is further from ours speaks of another time than we do."""
+
+REFUSED_REST_S = 300.0
+"""A refused question about coverage that nobody wrote down is not asked again for so long."""
+
 FRESH_INTERVALS = 2.0
 """An answer older than this many intervals says nothing about now."""
 
@@ -37,6 +45,8 @@ class _Question:
     """One query: the try under way, what became of the last one, and the answer that no tick has used yet."""
 
     wires: list[Wire] = field(default_factory=list)
+    coverage: list[tuple[Wire, bool]] = field(default_factory=list)
+    rests_until_s: float = -inf
     task: asyncio.Task[None] | None = None
     vector: Vector | None = None
     signal: Signal = Signal.NOT_ASKED
@@ -51,24 +61,36 @@ class Observer:
         self._questions: dict[Query, _Question] = {}
         self._details: dict[tuple[str, int], str] = {}
         self._answered: list[Query] = []
+        self._covered: set[int] = set()
+        self.coverage: Floats = full(0, np.nan)
+        """The share of each workload's ready pods that report, at the last tick ``[w]``; NaN: not known."""
 
     def wire(self, roster: Roster) -> None:
         """Follow the roster: ask for what its members need, and no longer for what nobody does."""
         wires: dict[Query, list[Wire]] = {}
-        for workload in roster.members():
+        coverage: dict[Query, list[tuple[Wire, bool]]] = {}
+        for workload, spec in roster.members().items():
             for series, place in roster.series(workload).items():
                 wires.setdefault(series.query, []).append(Wire(place.call, place.slot, place.serial, series.match))
-        for query in self._questions.keys() - wires.keys():
+            if spec.coverage is not None:
+                slot = roster.slot(workload)
+                wire = Wire("", slot, int(roster.spec.workloads.serial[slot]), spec.coverage.match)
+                coverage.setdefault(spec.coverage.query, []).append((wire, spec.coverage.is_given))
+        self._covered &= {wire.serial for ends in coverage.values() for wire, _ in ends}
+        for query in self._questions.keys() - wires.keys() - coverage.keys():
             task = self._questions.pop(query).task
             if task is not None:
                 task.cancel()
-        for query, ends in wires.items():
-            self._questions.setdefault(query, _Question()).wires = ends
+        for query in wires.keys() | coverage.keys():
+            question = self._questions.setdefault(query, _Question())
+            question.wires, question.coverage = wires.get(query, []), coverage.get(query, [])
 
     async def ask(self, at_s: float) -> None:
         """Ask everything that is not being asked already, and wait until all have answered or the observation closes."""
         started = []
         for query, question in self._questions.items():
+            if self._clock.monotonic() < question.rests_until_s:
+                continue
             if question.task is None or question.task.done():
                 question.task = asyncio.create_task(self._answer(query, question, at_s), name=f"query {query.text[:60]}")
                 started.append(question.task)
@@ -90,10 +112,15 @@ class Observer:
             question.vector, question.signal, question.detail = None, Signal.WRONG_TYPE, str(error)
         except PermanentError as error:
             question.vector, question.signal, question.detail = None, Signal.REFUSED, str(error)
+            if not question.wires and not any(is_given for _, is_given in question.coverage):
+                question.rests_until_s = self._clock.monotonic() + REFUSED_REST_S
         except AutoscalerError as error:
             question.vector, question.signal, question.detail = None, Signal.UNREACHABLE, str(error)
         else:
             question.vector, question.signal = vector, Signal.OK
+            skew_s = vector.source_now_s - self._clock.now()
+            if abs(skew_s) > SKEW_MAX_S:
+                question.vector, question.signal, question.detail = None, Signal.CLOCK, f"it is {skew_s:+.0f} s off"
 
     def fill(self, spec: GroupSpec, at_s: float, ready: Floats) -> tuple[SeriesColumns, ...]:
         """This tick's signals, a :class:`SeriesColumns` for each call of the spec; ``ready`` replicas by workload slot."""
@@ -102,6 +129,7 @@ class Observer:
         signal = {call.key: np.full(call.owner.size, Signal.NOT_ASKED, np.int8) for call in spec.calls}
         self._details.clear()
         self._answered.clear()
+        coverage = full(spec.slots, np.nan)
         for query, question in self._questions.items():
             answer = _Answer(query, question, at_s, FRESH_INTERVALS * self._interval_s)
             question.vector = None
@@ -116,10 +144,28 @@ class Observer:
                 signal[wire.call][wire.slot] = outcome
                 if outcome != Signal.OK:
                     self._details[wire.call, wire.slot] = answer.sentence(outcome)
+            for wire, is_given in question.coverage:
+                coverage[wire.slot] = self._share(wire, answer, float(ready[wire.slot]), is_given=is_given)
+        self.coverage = frozen(coverage)
         return tuple(
             _columns(load[call.key], age[call.key], signal[call.key], np.where(call.owner != FREE, ready[call.owner], np.nan))
             for call in spec.calls
         )
+
+    def _share(self, wire: Wire, answer: _Answer, ready: float, *, is_given: bool) -> float:
+        """The share of the ready pods that report, noting why it is not known where it is not."""
+        count, outcome = answer.pick(wire.match)
+        if outcome == Signal.EMPTY:
+            count, outcome = 0.0, Signal.OK
+        if outcome == Signal.OK and count > 0:
+            self._covered.add(wire.serial)
+        if outcome != Signal.OK or np.isnan(count):
+            self._details[COVERAGE, wire.slot] = f"how many pods report is not known: {answer.sentence(outcome)}"
+            return 0.0 if is_given else np.nan
+        if not is_given and wire.serial not in self._covered:
+            self._details[COVERAGE, wire.slot] = "coverage is off: `up` has never known a pod of this workload"
+            return np.nan
+        return count / ready if ready > 0 else np.nan
 
     def details(self) -> Mapping[tuple[str, int], str]:
         """Why a series has no data, in the source's own words where it had some: by call key and series slot."""
@@ -174,6 +220,8 @@ class _Answer:
             labels = self._vector.labels
             shown = ", ".join(_selector(each) for each in labels[:3])
             return f"{SIGNAL_TEXT[signal]}: {len(labels)}, such as {shown}; aggregate them, as in sum(...)"
+        if signal == Signal.STALE:
+            return f"{SIGNAL_TEXT[signal]}: it is about {self.age_s:.0f} s ago"
         return f"{SIGNAL_TEXT[signal]}: {self._detail}" if self._detail else SIGNAL_TEXT[signal]
 
 

@@ -14,7 +14,10 @@ MANY = -1
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A series slot of a call, whose it is (``serial``), and the labels that pick its value; none: the answer has just one."""
+    """A series slot of a call, whose it is (``serial``), and the labels that pick its value; none: the answer has just one.
+
+    Without a call: a workload slot.
+    """
 
     call: str
     slot: int

@@ -91,6 +91,7 @@ Interval: TypeAlias = Annotated[float, BeforeValidator(_interval), WithJsonSchem
 Moment: TypeAlias = Annotated[float, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 Cron: TypeAlias = Annotated[str, AfterValidator(schedule.checked_cron)]
 Zone: TypeAlias = Annotated[str, AfterValidator(schedule.checked_zone)]
+LabelName: TypeAlias = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
 Query: TypeAlias = Annotated[str, AfterValidator(_filled)]
 
 
@@ -132,13 +133,29 @@ class ScaleTargetRef(_Part):
     """The object's name, in the policy's namespace."""
 
 
-class Prometheus(_Part):
+class Labels(_Part):
+    """Which labels of an answer name the workload that a series belongs to."""
+
+    name: LabelName
+    """The label that holds the workload's name."""
+    namespace: LabelName | None = None
+    """The label that holds its namespace; not needed if the query asks for one namespace only."""
+
+
+class Question(_Part):
     """A question to Prometheus."""
 
     query: Query
-    """A PromQL expression that gives one value: the load of the whole workload."""
+    """A PromQL expression that gives one value, or with labels one for each workload."""
     endpoint: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$")] = "default"
     """Which of the Prometheus endpoints in the service's settings is asked."""
+    labels: Labels | None = None
+    """Where the answer has a series for each of many workloads: the labels that say whose each is."""
+
+
+class Prometheus(Question):
+    """A question to Prometheus about a load."""
+
     when_empty: Literal["noData", "zero"] = "noData"
     """What an empty answer means: no data (hold), or a load of zero."""
 
@@ -273,6 +290,8 @@ class Spec(_Part):
     """What to do without data."""
     mode: ModeField = ModeField()
     """Whether decisions are applied."""
+    coverage: Question | None = None
+    """How many of the workload's pods report; below 90 % of the ready ones it is not scaled down. Without it, `up` is asked."""
     startup: Duration | None = None
     """How long a new pod takes to serve; without it, it is measured."""
 

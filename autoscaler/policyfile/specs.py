@@ -7,10 +7,11 @@ from dataclasses import replace
 from math import nan
 
 from autoscaler.core.behavior import Behavior, BehaviorDefaults, Direction, RateRule, Select
-from autoscaler.core.spec import Fallback, PolicyChoice, Query, ScheduleRow, SeriesSpec, When, WorkloadSpec
+from autoscaler.core.spec import Coverage, Fallback, PolicyChoice, Query, ScheduleRow, SeriesSpec, When, WorkloadSpec
 from autoscaler.core.types import Mode, TargetKind, Workload
+from autoscaler.policyfile.coverage import default_coverage
 from autoscaler.policyfile.schedule import AHEAD_S, CronWindow, expand
-from autoscaler.policyfile.schema import BehaviorField, FallbackField, Metric, Rules, ScalingPolicy, Window
+from autoscaler.policyfile.schema import BehaviorField, FallbackField, Labels, Metric, Rules, ScalingPolicy, Window
 
 _SELECT = {"Max": Select.MAX, "Min": Select.MIN, "Disabled": Select.DISABLED}
 _WHEN = {"always": When.ALWAYS, "ifHigher": When.IF_HIGHER, "ifLower": When.IF_LOWER}
@@ -33,7 +34,7 @@ def to_spec(policy: ScalingPolicy, choice: PolicyChoice, defaults: BehaviorDefau
     spec = policy.spec
     return WorkloadSpec(
         workload=workload_of(policy),
-        series=tuple(_series(metric) for metric in spec.metrics),
+        series=tuple(_series(metric, workload_of(policy)) for metric in spec.metrics),
         policy=choice,
         behavior=behavior_of(spec.behavior, defaults),
         min_replicas=spec.min_replicas,
@@ -43,6 +44,7 @@ def to_spec(policy: ScalingPolicy, choice: PolicyChoice, defaults: BehaviorDefau
         mode=_MODE[spec.mode.type],
         mode_until_s=nan if spec.mode.until is None else spec.mode.until,
         startup_s=nan if spec.startup is None else spec.startup,
+        coverage=_coverage(policy),
         origin=origin,
     )
 
@@ -62,7 +64,22 @@ def schedule_rows(windows: Iterable[Window], now_s: float) -> tuple[ScheduleRow,
     return expand(given, now_s, now_s + AHEAD_S) if given else ()
 
 
-def _series(metric: Metric) -> SeriesSpec:
+def _coverage(policy: ScalingPolicy) -> Coverage | None:
+    given, workload = policy.spec.coverage, workload_of(policy)
+    if given is None:
+        return default_coverage(workload, policy.spec.metrics[0].prometheus.endpoint)
+    return Coverage(Query(given.query, given.endpoint), match_of(given.labels, workload), is_given=True)
+
+
+def match_of(labels: Labels | None, workload: Workload) -> tuple[tuple[str, str], ...]:
+    """The (label, value) pairs that pick the workload's series."""
+    if labels is None:
+        return ()
+    name = ((labels.name, workload.name),)
+    return name if labels.namespace is None else ((labels.namespace, workload.namespace), *name)
+
+
+def _series(metric: Metric, workload: Workload) -> SeriesSpec:
     target = metric.target
     kind = TargetKind.AVERAGE_VALUE if target.value is None else TargetKind.VALUE
     source = metric.prometheus
@@ -72,6 +89,7 @@ def _series(metric: Metric) -> SeriesSpec:
         target=next(value for value in (target.average_value, target.value) if value is not None),
         target_kind=kind,
         activation=metric.activation,
+        match=match_of(source.labels, workload),
     )
 
 

@@ -11,7 +11,9 @@ import pytest
 
 from autoscaler.adapters.prometheus import Endpoint, PrometheusSource
 from autoscaler.core.spec import Query
+from autoscaler.core.types import Workload
 from autoscaler.errors import AnswerError, AutoscalerError, PermanentError, TransientError
+from autoscaler.policyfile.coverage import default_coverage
 from autoscaler.testing.recorder import MemoryRecorder
 from autoscaler.testing.sources import CONTRACT, Check, Fault, Series
 from tests.cluster.rig import Exporter, History, Prometheus, wait_until
@@ -244,3 +246,30 @@ async def test_server_dies_and_comes_back(own_prometheus: Prometheus) -> None:
             await source.instant(one, START_S, 0.3)
         own_prometheus.process.resume()
         assert (await source.instant(one, START_S, BUDGET_S)).values.tolist() == [1.0]
+
+
+async def test_the_default_coverage_counts_the_pods_that_are_up(contract_prometheus: Prometheus) -> None:
+    """A pod counts once however many of its ports are scraped, and only to its own workload."""
+    up = [
+        ("web-7d9f8b6c5d-x2x4z", "8080", 1.0),
+        ("web-7d9f8b6c5d-x2x4z", "9090", 0.0),
+        ("web-7d9f8b6c5d-b5c6d", "8080", 1.0),
+        ("web-7d9f8b6c5d-f7g8h", "8080", 0.0),
+        ("web-api-6c5d7f8b9d-x2x4z", "8080", 1.0),
+        ("db-0", "8080", 1.0),
+    ]
+    contract_prometheus.stop()
+    contract_prometheus.lose_data()
+    contract_prometheus.fill(
+        History("up", {"namespace": "shop", "pod": pod, "port": port}, START_S, 60.0, [value, value]) for pod, port, value in up
+    )
+    contract_prometheus.start()
+    counts = {}
+    async with opened(contract_prometheus) as source:
+        for name, kind in (("web", "Deployment"), ("web-api", "Deployment"), ("db", "StatefulSet")):
+            coverage = default_coverage(Workload("shop", name, kind), "default")
+            assert coverage is not None
+            vector = await source.instant(coverage.query, START_S + 60.0, BUDGET_S)
+            labels = [dict(coverage.match) == dict(each) for each in vector.labels]
+            counts[name] = float(vector.values[labels.index(True)])
+    assert counts == {"web": 2.0, "web-api": 1.0, "db": 1.0}

@@ -67,6 +67,19 @@ def single(value: float) -> float:
 class SeriesMemory:
     past: dict[int, float | None] = field(default_factory=dict)
     policy: Any = None
+    believed: float | None = None
+    zeros: int = 0
+    doubted: bool = False
+
+    def believe(self, demand: float | None, current: float | None) -> float | None:
+        """The demand, or None while it is a zero that came out of more than two replicas and was not seen at three ticks yet."""
+        before = current if self.believed is None else self.believed
+        self.zeros = self.zeros if demand is None else self.zeros + 1 if demand == 0 else 0
+        self.doubted = demand == 0 and before is not None and before > 2 and self.zeros < 3
+        if demand is None or self.doubted:
+            return None
+        self.believed = demand
+        return demand
 
 
 class Reference:
@@ -187,7 +200,7 @@ class Reference:
     def propose(self, spec: SeriesSpec, number: int, index: int, facts: Facts, current: float | None) -> tuple[float | None, bool]:
         """The series' proposal, and whether it has no data."""
         memory = self.series[spec]
-        memory.past[number] = self.demand(spec, index, facts)
+        memory.past[number] = memory.believe(self.demand(spec, index, facts), known_or_none(facts.current))
         params = self.spec.policy.params
         memory.policy, proposal = POLICIES[type(params)](params, memory.past, number, current, memory.policy)
         missing = memory.past[number] is None
@@ -196,6 +209,10 @@ class Reference:
     def no_data(
         self, wanted: float | None, current: float, reasons: dict[str, Reason], *, missing: bool, unsure: bool
     ) -> tuple[float, bool]:
+        doubted = any(memory.doubted for memory in self.series.values())
+        if wanted is None and doubted:
+            reasons["noData"] = Reason.SUDDEN_ZERO
+            return current, True
         if wanted is None and not missing:
             self.failures, reasons["noData"] = 0, Reason.ABSTAINED
             return current, True
@@ -209,7 +226,7 @@ class Reference:
             return current, True
         self.failures = 0
         if unsure and wanted < current:
-            reasons["noData"] = Reason.PARTIAL_DATA
+            reasons["noData"] = Reason.SUDDEN_ZERO if doubted else Reason.PARTIAL_DATA
             return current, True
         return wanted, False
 

@@ -22,8 +22,8 @@ AVERAGE, VALUE, UTILIZATION = TargetKind.AVERAGE_VALUE, TargetKind.VALUE, Target
     [
         pytest.param(AVERAGE, 85.0, Facts(3, (850.0,)), 10, Signal.OK, id="average"),
         pytest.param(AVERAGE, 85.0, Facts(0, (850.0,)), 10, Signal.OK, id="average-needs-no-pods"),
-        pytest.param(AVERAGE, 2.0, Facts(3, (0.0,)), 0, Signal.OK, id="average-of-nothing"),
-        pytest.param(AVERAGE, 2.0, Facts(3, (-0.0,)), 0, Signal.OK, id="minus-zero-is-zero"),
+        pytest.param(AVERAGE, 2.0, Facts(2, (0.0,)), 0, Signal.OK, id="average-of-nothing"),
+        pytest.param(AVERAGE, 2.0, Facts(2, (-0.0,)), 0, Signal.OK, id="minus-zero-is-zero"),
         pytest.param(UTILIZATION, 0.5, Facts(3, (4.0,), requests=(2.0,)), 4, Signal.OK, id="utilisation"),
         pytest.param(UTILIZATION, 0.5, Facts(3, (4.0,), requests=(2.0,), ready=1), 4, Signal.OK, id="utilisation-ignores-readiness"),
         pytest.param(UTILIZATION, 0.5, Facts(3, (4.0,), requests=(nan,)), None, Signal.NAN, id="utilisation-without-request"),

@@ -21,7 +21,7 @@ def at(tick: int) -> float:
 
 def record(rig: Rig, tick: int, **loads: float) -> Observation:
     """Record one tick of some workloads by name."""
-    facts = {workload(name): Facts(3, (load,)) for name, load in loads.items()}
+    facts = {workload(name): Facts(2, (load,)) for name, load in loads.items()}
     return rig.history.record(rig.roster.spec, observe(rig.roster, at(tick), facts))
 
 
@@ -225,8 +225,8 @@ def test_every_window_is_what_a_dictionary_remembers(seed: int) -> None:
         rows = [draw.choice([1, 3, 20, ROWS_MIN + 9]) for _ in joiners]
         rig.roster.swap(leave, [spec(name, policy=choice(EXTREME, window_s=n * INTERVAL_S)) for name, n in zip(joiners, rows, strict=True)])
         past |= {workload(name): {} for name in joiners}
-        loads = {name: draw.choice([nan, float(draw.randint(0, 99))]) for name in past}
-        seen = rig.history.record(rig.roster.spec, observe(rig.roster, at(tick), {name: Facts(3, (load,)) for name, load in loads.items()}))
+        loads = {name: draw.choice([nan, float(draw.randint(1, 99))]) for name in past}
+        seen = rig.history.record(rig.roster.spec, observe(rig.roster, at(tick), {name: Facts(2, (load,)) for name, load in loads.items()}))
         for name, load in loads.items():
             past[name][tick] = load
             found = window(rig, seen, name.name)

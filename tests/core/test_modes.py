@@ -141,24 +141,24 @@ def test_a_zero_set_by_hand_pauses_until_somebody_sets_more(low: int) -> None:
 
 
 def test_a_zero_of_ours_wakes() -> None:
-    rig = Rig(spec(min_replicas=0), real=3)
+    rig = Rig(spec(min_replicas=0), real=2)
     made = [rig.tick(load) for load in (0, 0, 4)]
     assert [(each.replicas, each.apply) for each in made] == [(0, True), (0, False), (4, True)]
 
 
 def test_a_zero_of_ours_that_is_seen_late_is_ours() -> None:
-    rig = Rig(spec(min_replicas=0), real=3)
+    rig = Rig(spec(min_replicas=0), real=2)
     assert rig.tick(0).replicas == 0
-    confirmed = (rig.at_s, 3.0, 0.0)
+    confirmed = (rig.at_s, 2.0, 0.0)
     for written in (confirmed, None, None):  # the watch lags; what these ticks write meets a newer count and fails
-        assert rig.tick(0, current=3, written=written).replicas == 0
+        assert rig.tick(0, current=2, written=written).replicas == 0
     assert rig.tick(0, written=None).reasons == {}
     assert rig.tick(4, written=None).replicas == 4
 
 
 @pytest.mark.parametrize("seen", [pytest.param(True, id="seen-in-between"), pytest.param(False, id="after-our-own-wake-up")])
 def test_a_zero_set_by_hand_after_ours_is_not_ours(seen: bool) -> None:  # noqa: FBT001 - a table's column
-    rig = Rig(spec(min_replicas=0), real=3)
+    rig = Rig(spec(min_replicas=0), real=2)
     rig.tick(0)
     rig.tick(0)
     if seen:
@@ -171,7 +171,7 @@ def test_a_zero_set_by_hand_after_ours_is_not_ours(seen: bool) -> None:  # noqa:
 
 
 def test_a_zero_of_ours_is_raised_to_a_new_min() -> None:
-    rig = Rig(spec(min_replicas=0), real=3)
+    rig = Rig(spec(min_replicas=0), real=2)
     rig.tick(0)
     rig.become(min_replicas=2)
     assert rig.tick(nan).replicas == 2
@@ -184,9 +184,9 @@ def test_a_dry_run_at_a_zero_set_by_hand_begins_when_somebody_sets_more() -> Non
 
 
 def test_a_dry_run_sleeps_and_wakes_in_its_shadow() -> None:
-    rig = Rig(spec(mode=DRY, min_replicas=0), real=3)
+    rig = Rig(spec(mode=DRY, min_replicas=0), real=2)
     assert [(made.current, made.replicas) for made in (rig.tick(0), rig.tick(0), rig.tick(4), rig.tick(4))] == [
-        (3, 0),
+        (2, 0),
         (0, 0),
         (0, 4),
         (4, 4),
@@ -194,7 +194,7 @@ def test_a_dry_run_sleeps_and_wakes_in_its_shadow() -> None:
 
 
 def test_a_dry_run_leaves_alone_whose_the_real_zero_is() -> None:
-    rig = Rig(spec(min_replicas=0), real=3)
+    rig = Rig(spec(min_replicas=0), real=2)
     rig.tick(0)
     rig.tick(0)
     rig.become(mode=DRY)
@@ -202,7 +202,7 @@ def test_a_dry_run_leaves_alone_whose_the_real_zero_is() -> None:
     rig.become(mode=ACTIVE)
     assert rig.tick(4).replicas == 4, "the real zero is ours still"
 
-    rig = Rig(spec(mode=DRY, min_replicas=0), real=3)
+    rig = Rig(spec(mode=DRY, min_replicas=0), real=2)
     assert rig.tick(0).replicas == 0, "it sleeps in the shadow"
     rig.become(mode=ACTIVE)
     assert rig.tick(4, current=0).reasons == HAND, "the real zero is somebody's"
@@ -226,7 +226,7 @@ def test_a_dry_run_leaves_alone_whose_the_real_zero_is() -> None:
     ],
 )
 def test_activation(loads: tuple[float, float], current: float, replicas: float, reasons: dict[str, Reason]) -> None:
-    rig = Rig(spec(series=(series("rps", activation=5), series("lag")), min_replicas=0), real=3)
+    rig = Rig(spec(series=(series("rps", activation=5), series("lag")), min_replicas=0), real=2)
     rig.tick(0, 0)
     rig.tick(0, 0)
     made = rig.tick(*loads, current=current)
@@ -234,19 +234,19 @@ def test_activation(loads: tuple[float, float], current: float, replicas: float,
 
 
 def test_part_of_the_pods_not_reporting_puts_nobody_to_sleep() -> None:
-    rig = Rig(spec(series=(series(activation=50, target=10),), min_replicas=0), real=3)
+    rig = Rig(spec(series=(series(activation=50, target=10),), min_replicas=0), real=2)
     assert rig.tick(40, coverage=0.5).replicas == 4
     assert rig.tick(40, coverage=1.0).replicas == 0
 
 
 def test_a_load_above_activation_keeps_one_replica_whatever_the_policy_proposes() -> None:
-    rig = Rig(spec(policy=choice(PROPORTIONAL, factor=0), min_replicas=0), real=3)
+    rig = Rig(spec(policy=choice(PROPORTIONAL, factor=0), min_replicas=0), real=2)
     made = rig.tick(5)
     assert (made.replicas, made.reasons) == (1, {"activation": Reason.ACTIVATED})
 
 
 def test_a_fallback_wakes_whatever_the_activation() -> None:
-    rig = Rig(spec(fallback=Fallback(2, 4), min_replicas=0), real=3)
+    rig = Rig(spec(fallback=Fallback(2, 4), min_replicas=0), real=2)
     rig.tick(0)
     assert [rig.tick(nan).replicas for _ in range(2)] == [0, 4]
 
@@ -262,7 +262,7 @@ def test_a_fallback_wakes_whatever_the_activation() -> None:
 )
 def test_waking_up_is_rated(rules: object, expected: list[float]) -> None:
     rig = Rig(spec(behavior=rules, min_replicas=0), real=0)
-    rig.tick(0, current=5, written=(rig.at_s, 5, 0))
+    rig.tick(0, current=2, written=(rig.at_s, 2, 0))
     assert [rig.tick(90).replicas for _ in range(3)] == expected
 
 
@@ -275,7 +275,7 @@ def test_a_step_of_the_clock_seeds_the_windows_afresh_and_forgets_nothing_else()
     assert rig.tick(90).replicas == 18, "the four of the old clock are forgotten"
     assert [rig.tick(load).replicas for load in (2, 2, 2, 2)] == [18, 18, 18, 2], "held for a whole window of the new clock"
 
-    asleep = Rig(spec(min_replicas=0), real=3)
+    asleep = Rig(spec(min_replicas=0), real=2)
     asleep.tick(0)
     asleep.tick(0)
     asleep.state, asleep.history = reanchored(asleep.state), History(INTERVAL_S)
@@ -283,6 +283,6 @@ def test_a_step_of_the_clock_seeds_the_windows_afresh_and_forgets_nothing_else()
 
 
 def test_demand_by_value_from_zero_is_the_ratio() -> None:
-    rig = Rig(spec(series=(series(target=2, kind=TargetKind.VALUE),), min_replicas=0), real=3)
+    rig = Rig(spec(series=(series(target=2, kind=TargetKind.VALUE),), min_replicas=0), real=2)
     assert rig.tick(0).replicas == 0
     assert rig.tick(5).replicas == 3

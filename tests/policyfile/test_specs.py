@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autoscaler.core.behavior import HPA_BEHAVIOR, NO_BEHAVIOR, Behavior, BehaviorDefaults, RateRule, Select
-from autoscaler.core.spec import Fallback, Query, ScheduleRow, SeriesSpec, When, WorkloadSpec
+from autoscaler.core.spec import Coverage, Fallback, Query, ScheduleRow, SeriesSpec, When, WorkloadSpec
 from autoscaler.core.types import Mode, TargetKind, Workload
 from autoscaler.policyfile.load import File, assemble, parse, to_specs
 from autoscaler.policyfile.schema import BehaviorField
@@ -28,7 +28,7 @@ spec:
   interval: 1m
   metrics:
     - name: requests
-      prometheus: {query: ' up ', endpoint: other, whenEmpty: zero}
+      prometheus: {query: ' up ', endpoint: other, whenEmpty: zero, labels: {namespace: ns, name: deployment}}
       target: {averageValue: 1500m}
       activation: "5"
     - name: busy
@@ -42,6 +42,7 @@ spec:
   fallback: {afterFailures: 4, replicas: 6, when: ifLower}
   mode: {type: paused, until: 2026-06-02T14:00:00+02:00}
   startup: 1m30s
+  coverage: {query: count(up == 1), endpoint: other, labels: {name: app}}
 """
 
 
@@ -59,7 +60,9 @@ def test_every_field_reaches_the_core() -> None:
     assert spec == WorkloadSpec(
         workload=Workload("shop", "orders", "Rollout", "argoproj.io/v1alpha1"),
         series=(
-            SeriesSpec("requests", Query("up", "other", empty_is_zero=True), 1.5, TargetKind.AVERAGE_VALUE, activation=5.0),
+            SeriesSpec(
+                "requests", Query("up", "other", empty_is_zero=True), 1.5, activation=5.0, match=(("ns", "shop"), ("deployment", "orders"))
+            ),
             SeriesSpec("busy", Query("up"), 0.7, TargetKind.VALUE),
         ),
         policy=spec.policy,
@@ -78,6 +81,7 @@ def test_every_field_reaches_the_core() -> None:
         mode=Mode.PAUSED,
         mode_until_s=NOW_S + DAY_S,
         startup_s=90.0,
+        coverage=Coverage(Query("count(up == 1)", "other"), (("app", "orders"),), is_given=True),
         origin="shop.yaml (orders)",
     )
 

@@ -31,6 +31,7 @@ from autoscaler.adapters.prometheus.session import AnswerTooLargeError, Session
 from autoscaler.core.spec import Query
 from autoscaler.core.types import Floats
 from autoscaler.errors import AutoscalerError, PermanentError
+from autoscaler.metrics import QUERY_THREADS_STUCK
 from autoscaler.ports import Matrix, Recorder, Vector
 
 __all__ = ["Endpoint", "PrometheusSource"]
@@ -64,6 +65,7 @@ class PrometheusSource:
 
     def __init__(self, endpoints: Mapping[str, Endpoint], recorder: Recorder) -> None:
         self._lanes = {name: _lanes(name, endpoint, recorder) for name, endpoint in endpoints.items()}
+        recorder.collect(QUERY_THREADS_STUCK, lambda: [((name,), float(lanes.stuck)) for name, lanes in self._lanes.items()])
 
     async def instant(self, query: Query, at_s: float, budget_s: float) -> Vector:
         """The query's value at that time; values as Prometheus gave them, NaN and infinities included."""

@@ -36,6 +36,11 @@ class Lanes(Generic[LineT]):
         self._places, self._slow_places = asyncio.Semaphore(PLACES), asyncio.Semaphore(SLOW_PLACES)
         self._slow: dict[str, None] = {}
 
+    @property
+    def stuck(self) -> int:
+        """How many threads hang in calls that nobody waits for any more."""
+        return self._crew.stuck
+
     async def ask(self, text: str, call: Callable[[LineT], T], deadline_s: float, *, bulk: bool = False) -> T:
         """What the call gives; ``text`` recognises a question, ``deadline_s`` is on the event loop's clock.
 

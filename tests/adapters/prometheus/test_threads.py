@@ -12,10 +12,11 @@ import pytest
 from autoscaler.adapters.prometheus import Endpoint, PrometheusSource
 from autoscaler.adapters.prometheus.crew import STUCK_MAX, Crew
 from autoscaler.adapters.prometheus.endpoint import Credentials
-from autoscaler.adapters.prometheus.lanes import PLACES, SLOW_PLACES
+from autoscaler.adapters.prometheus.lanes import PLACES, SLOW_PLACES, Lanes
 from autoscaler.adapters.prometheus.session import Session
 from autoscaler.core.spec import Query
 from autoscaler.errors import PermanentError, TransientError
+from autoscaler.metrics import QUERY_THREADS_STUCK
 from autoscaler.testing.recorder import MemoryRecorder
 from tests.adapters.prometheus.conftest import LOAD, asking_threads, until_no_thread_asks
 from tests.adapters.prometheus.server import ONE, Exchange, FaultServer, reply, success
@@ -150,6 +151,13 @@ async def test_close_ends_what_is_under_way(stage: Stage) -> None:
     assert [thread for thread in threading.enumerate() if thread.name == "the server"] == []
     with pytest.raises(TransientError, match="the server: closed"):
         await stage.crew.run(lambda _: "never")
+
+
+async def test_threads_that_hang_are_shown(stage: Stage, source: PrometheusSource, recorder: MemoryRecorder) -> None:
+    assert source is not None
+    assert recorder.values(QUERY_THREADS_STUCK) == {("default",): 0.0}
+    await stage.give_up_on(2)
+    assert Lanes("default", "the server", stage.crew, recorder).stuck == 2
 
 
 async def test_close_waits_for_threads_after_earlier_ones_have_gone(stage: Stage) -> None:
