@@ -64,6 +64,17 @@ def test_a_skipped_tick_is_a_row_of_nothing(ticks: list[int], seen: list[float])
     assert [window(rig, record(rig, tick, web=tick), "web") for tick in ticks][-1] == seen
 
 
+@pytest.mark.parametrize("skipped", [ROWS_MIN - 2, ROWS_MIN - 1, ROWS_MIN, ROWS_MIN + 1, 5 * ROWS_MIN])
+def test_a_window_of_the_whole_ring_has_no_row_of_the_last_round(skipped: int) -> None:
+    rig = looking_back(ROWS_MIN)
+    for tick in range(ROWS_MIN):
+        record(rig, tick, web=tick)
+    last = ROWS_MIN - 1
+    kept = [last] if skipped == ROWS_MIN - 2 else []
+    now = last + skipped + 1
+    assert [value for value in window(rig, record(rig, now, web=now), "web") if value >= 0] == [*kept, now]
+
+
 def test_a_tick_recorded_twice_counts_as_it_was_recorded_last() -> None:
     rig = looking_back(3)
     record(rig, 0, web=1)
