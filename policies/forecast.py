@@ -9,7 +9,7 @@
     replicas  = needed at once upwards; once less has been enough for a whole hold: down to the most that was needed
 
 c, the spread and the hold are the ones of 40 candidates that, replayed over the last week, would have cost least with no more than
-``risk`` of the requests late (:mod:`policies.forecasting.replay`). Demand is load ÷ what one replica carries within its objective: all
+four fifths of ``risk`` of the requests late (:mod:`policies.forecasting.replay`). Demand is load ÷ what one replica carries within its objective: all
 headroom is added here, none belongs into the target.
 
 Cold, with outcomes known of less than two hours of forecasts: demand / 0.8, and down after 300 s. Saturated, so that the true demand
@@ -32,6 +32,7 @@ from policies.forecasting.predict import HISTORY_BEATS, Lesson, Outlook, learnt,
 from policies.forecasting.replay import Past, Reals, band_of, chosen, needed_of, outlooks_of, replayed
 from policies.forecasting.state import (
     CHECKPOINT,
+    PLAIN,
     RING,
     RINGS,
     SETTINGS,
@@ -77,7 +78,7 @@ class Forecast:
     """``ceil(forecast + headroom)`` upwards at once, downwards once less has been enough for a while.
 
     Example:
-        Nothing is known of the past yet: an eighth of a replica in ten is kept free.
+        Nothing is known of the past yet, so a fifth of the replicas is spare; and without data there is no proposal:
 
         >>> from autoscaler.testing import columns_of, view_of
         >>> policy, params = Forecast(), columns_of([ForecastParams()] * 2)
@@ -252,9 +253,10 @@ def _flooded(view: View, state: ForecastState, lead_s: Floats) -> tuple[Floats, 
 def _notes(state: ForecastState, spread: Floats) -> dict[str, Floats]:
     """Columns for explain and the page.
 
-    ``spread`` and ``multiple`` make the headroom; ``replay_late_share`` and ``replay_cost`` (replicas per demand) are what these
-    settings would have come to; ``accuracy_*`` are of the last day: bias (mean of forecast - outcome, as a share of demand) and hit rate
-    (demand within what had been asked for in time); ``flood``: replicas asked for because saturation hides demand.
+    ``spread`` and ``multiple`` make the headroom, on top of demand itself where ``plain`` is 1; ``replay_late_share`` and ``replay_cost``
+    (replicas per demand) are what these settings would have come to; ``accuracy_*`` are of the last day: bias (mean of forecast - outcome,
+    as a share of demand) and hit rate (demand within what had been asked for in time); ``flood``: replicas asked for because saturation
+    hides demand.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         bias = state.bias / state.judged_volume
@@ -262,6 +264,7 @@ def _notes(state: ForecastState, spread: Floats) -> dict[str, Floats]:
     return {
         "spread": spread,
         "multiple": state.multiple,
+        "plain": (_SPREAD[state.setting.astype(np.int64)] == PLAIN).astype(np.float64),
         "replay_late_share": state.chosen_late,
         "replay_cost": state.chosen_cost,
         "accuracy_bias": np.where(state.judged_volume > 0, bias, np.nan),

@@ -36,7 +36,7 @@ class Setting(NamedTuple):
     """The rest of a candidate: which error is multiplied, and how slowly replicas are given back."""
 
     spread: int
-    """0: the usual error of the last hours, 1: of this moment, 2: a tenth of demand, on top of demand itself instead of the forecast."""
+    """0: the usual error of the last hours, 1: of this moment, ``PLAIN``: a tenth of demand, on top of demand and not of the forecast."""
 
     hold_s: float
     """How long less must have been enough before replicas are given back …"""
@@ -45,12 +45,14 @@ class Setting(NamedTuple):
     """… and by how much less, in replicas."""
 
 
+PLAIN = 2
+
 SETTINGS = (
     Setting(0, 60.0, 0.2),
     Setting(0, 180.0, 0.6),
     Setting(1, 60.0, 0.2),
     Setting(1, 180.0, 0.6),
-    Setting(2, 180.0, 0.6),
+    Setting(PLAIN, 180.0, 0.6),
 )
 
 
