@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from autoscaler.errors import AutoscalerError, ConfigError
 
-VERBS = ("run", "demo", "validate", "schema", "version")
+VERBS = ("run", "demo", "validate", "backtest", "tune", "schema", "version")
 
 FAILED, USAGE, INVALID = 1, 2, 3
 

@@ -24,11 +24,15 @@ def validate(
     ],
     output: FormatOption = Format.TABLE,
     policy_path: PolicyPathOption = None,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Look at the cluster too: targets, rights, other writers.")] = False,
+    kubeconfig: Annotated[str, typer.Option(metavar="FILE", help="For --cluster. Default: $KUBECONFIG, ~/.kube/config.")] = "",
+    context: Annotated[str, typer.Option(help="For --cluster: a context of the kubeconfig.")] = "",
 ) -> None:
     """Check policy files, and print what they scale.
 
     Every mistake of every file is told at once, as file:line:column: field: what, and what would be right. Needs no cluster and no
-    Prometheus. Exits with 3 if anything is wrong.
+    Prometheus, unless --cluster is given: then it warns of targets that do not exist, of rights that this login lacks, and of HPAs,
+    ScaledObjects and field managers that set the same replicas. Exits with 3 if a file is wrong.
     """
     from autoscaler.clock import SystemClock
     from autoscaler.errors import ConfigError
@@ -46,7 +50,9 @@ def validate(
     except PolicyFileError as error:
         _refuse(error.problems, output)
         raise typer.Exit(INVALID) from error
-    _accept(to_specs(policies, now_s).specs, remarks(policies, now_s), output)
+    specs = to_specs(policies, now_s).specs
+    found = _looked_at(specs, kubeconfig, context) if cluster else None
+    _accept(specs, remarks(policies, now_s), found, output)
 
 
 def _refuse(problems: Sequence[Problem], output: Format) -> None:
@@ -59,15 +65,35 @@ def _refuse(problems: Sequence[Problem], output: Format) -> None:
     say(f"error: {mistakes} {'mistake' if mistakes == 1 else 'mistakes'} in {files} {'file' if files == 1 else 'files'}")
 
 
-def _accept(specs: Sequence[WorkloadSpec], warnings: Sequence[Problem], output: Format) -> None:
+def _looked_at(specs: Sequence[WorkloadSpec], kubeconfig: str, context: str) -> list[tuple[WorkloadSpec, str]]:
+    """What stands between the policies and the cluster, a sentence each."""
+    import asyncio
+
+    from autoscaler.adapters.kubernetes.check import checking
+
+    async def look() -> list[tuple[WorkloadSpec, str]]:
+        async with checking(kubeconfig, context) as checker:
+            found = await checker.check([spec.workload for spec in specs])
+        return [(spec, sentence) for spec in specs for sentence in found[spec.workload]]
+
+    return asyncio.run(look())
+
+
+def _accept(
+    specs: Sequence[WorkloadSpec], warnings: Sequence[Problem], cluster: list[tuple[WorkloadSpec, str]] | None, output: Format
+) -> None:
     if output is Format.JSON:
         found = {"warnings": [_problem(problem) for problem in warnings], "workloads": [_workload(spec) for spec in specs]}
+        if cluster is not None:
+            found["cluster"] = [_remark(spec, sentence) for spec, sentence in cluster]
         print_json({"valid": True, "errors": [], **found})
     else:
         header = ("NAMESPACE", "WORKLOAD", "POLICY", "INTERVAL", "MIN", "MAX", "MODE", "FROM")
         print_table(header, [_row(spec) for spec in specs])
         for problem in warnings:
             say(f"warning: {problem}")
+        for spec, sentence in cluster or ():
+            say(f"warning: {spec.origin}: {spec.workload}: {sentence}")
     say(f"{len(specs)} {'policy is' if len(specs) == 1 else 'policies are'} valid")
 
 
@@ -97,6 +123,11 @@ def _workload(spec: WorkloadSpec) -> dict[str, Any]:
         "mode": mode_name(spec.mode),
         "from": spec.origin,
     }
+
+
+def _remark(spec: WorkloadSpec, sentence: str) -> dict[str, Any]:
+    workload = spec.workload
+    return {"namespace": workload.namespace, "kind": workload.kind, "name": workload.name, "from": spec.origin, "message": sentence}
 
 
 def _problem(problem: Problem) -> dict[str, Any]:

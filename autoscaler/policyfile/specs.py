@@ -49,8 +49,8 @@ def to_spec(policy: ScalingPolicy, choice: PolicyChoice, defaults: BehaviorDefau
     )
 
 
-def schedule_rows(windows: Iterable[Window], now_s: float) -> tuple[ScheduleRow, ...]:
-    """The windows that are open now or open within the next 48 hours."""
+def schedule_rows(windows: Iterable[Window], now_s: float, ahead_s: float = AHEAD_S) -> tuple[ScheduleRow, ...]:
+    """The windows that are open now or open within the next 48 hours (or ``ahead_s`` seconds)."""
     given = [
         CronWindow(
             window.start,
@@ -61,7 +61,7 @@ def schedule_rows(windows: Iterable[Window], now_s: float) -> tuple[ScheduleRow,
         )
         for window in windows
     ]
-    return expand(given, now_s, now_s + AHEAD_S) if given else ()
+    return expand(given, now_s, now_s + ahead_s) if given else ()
 
 
 def _coverage(policy: ScalingPolicy) -> Coverage | None:

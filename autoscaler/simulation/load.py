@@ -126,14 +126,20 @@ def trace_of(name: str, start_s: Floats, rate: Floats, where: str = "") -> Trace
     gaps = np.flatnonzero(apart > _GAP_STEPS * step_s)
     if gaps.size:
         longest = gaps[apart[gaps].argmax()]
-        length, place = _duration(apart[longest] - step_s), _duration(start_s[longest] - start_s[0])
+        length, place = duration(apart[longest] - step_s), duration(start_s[longest] - start_s[0])
         notes.append(f"{gaps.size} gaps, the longest {length} at {place} after the start: filled by straight lines (or held)")
     if rate.min() == rate.max():
         notes.append(f"the rate never changes: {rate[0]:g} per second")
     return Trace(name, frozen(start_s), frozen(rate), step_s, tuple(notes))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A length of time for people, in its largest unit.
+
+    Example:
+        >>> duration(5400.0), duration(45.0)
+        ('1.5 h', '45 s')
+    """
     for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= length:
             return f"{seconds / length:.3g} {unit}"

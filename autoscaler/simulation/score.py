@@ -121,8 +121,8 @@ class Sums:
         """The sums of ``p`` plants whose parts these are: part ``i`` belongs to plant ``owner[i]``."""
         whole = Sums(p, self._step_s, self._risk)
         for name, column in self._sum.items():
-            whole._sum[name] = np.bincount(owner, column, minlength=p)  # noqa: SLF001 - of its own kind
-        np.maximum.at(whole._peak, owner, self._peak)  # noqa: SLF001
+            whole._sum[name] += np.bincount(owner, column, minlength=p)
+        np.maximum.at(whole._peak, owner, self._peak)
         return whole
 
     def score(self) -> Score:
