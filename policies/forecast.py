@@ -8,9 +8,9 @@
     needed    = ceil(forecast + headroom)
     replicas  = needed at once upwards; once less has been enough for a whole hold: down to the most that was needed
 
-c, the spread and the hold are the ones of 40 candidates that, replayed over the last week, would have cost least with no more than
-four fifths of ``risk`` of the requests late (:mod:`policies.forecasting.replay`). Demand is load ÷ what one replica carries within its objective: all
-headroom is added here, none belongs into the target.
+c, the spread and the hold are those of 40 candidates that, replayed over the last week, would have cost least with no more than four
+fifths of ``risk`` of the requests late (:mod:`policies.forecasting.replay`). Demand is load ÷ what one replica carries within its
+objective: all headroom is added here, none belongs into the target.
 
 Cold, with outcomes known of less than two hours of forecasts: demand / 0.8, and down after 300 s. Saturated, so that the true demand
 is hidden: a fifth more than the highest demand of the last week, between 2 and 32 times the ready replicas, looked at anew each lead until
