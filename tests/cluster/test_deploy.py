@@ -53,8 +53,11 @@ def render_overlay(title: str, folder: Path) -> list[Json]:
     return render(mine)
 
 
-def of_kind(manifests: list[Json], kind: str) -> Json:
-    (found,) = (manifest for manifest in manifests if manifest["kind"] == kind)
+def of_kind(manifests: list[Json], kind: str, suffix: str = "") -> Json:
+    """The service's own; there is a Role and a RoleBinding for its state beside it, with the suffix "-state"."""
+    (found,) = (
+        manifest for manifest in manifests if manifest["kind"] == kind and manifest["metadata"]["name"].endswith("-state") is bool(suffix)
+    )
     return found
 
 
@@ -183,6 +186,8 @@ def may(api: Api, namespace: str, verb: str, group: str, resource: str) -> bool:
         pytest.param("shop", "create", "", "pods/exec", False, id="exec"),
         pytest.param("shop", "get", "", "secrets", False, id="secrets"),
         pytest.param("shop", "get", "", "configmaps", False, id="configmaps"),
+        pytest.param("shop", "list", "autoscaling", "horizontalpodautoscalers", True, id="list-hpas"),
+        pytest.param("shop", "patch", "autoscaling", "horizontalpodautoscalers", False, id="patch-hpas"),
         pytest.param("shop", "create", "rbac.authorization.k8s.io", "rolebindings", False, id="bind-roles"),
         pytest.param("shop", "create", "", "serviceaccounts/token", False, id="make-tokens"),
         pytest.param("bank", "list", "apps", "deployments", False, id="another-namespace"),
@@ -208,7 +213,7 @@ def rights(api: Api, namespace: str) -> set[tuple[str, str, str]]:
 def test_the_account_may_no_more_than_its_role_says(installed: Installed) -> None:
     everybody = rights(installed.as_service(), "bank")
     assert {group for _, group, _ in everybody}.isdisjoint({"", "apps", "rbac.authorization.k8s.io"}), "what any account may do"
-    role = of_kind(installed.manifests, "Role")["rules"]
+    role = of_kind(installed.manifests, "Role")["rules"] + of_kind(installed.manifests, "Role", "-state")["rules"]
     granted = {(verb, group, name) for rule in role for verb in rule["verbs"] for group in rule["apiGroups"] for name in rule["resources"]}
     assert rights(installed.as_service(), "shop") - everybody == granted
 

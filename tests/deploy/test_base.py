@@ -14,7 +14,9 @@ import yaml
 
 from autoscaler import service
 from autoscaler.adapters import http
+from autoscaler.adapters.kubernetes.state import name_of
 from autoscaler.errors import ConfigError
+from autoscaler.loops.shards import SHARDS
 from autoscaler.policyfile.load import load
 from autoscaler.settings import Settings
 from autoscaler.settings import load as load_settings
@@ -108,7 +110,7 @@ def test_probes_ask_what_is_served_where_it_is_served() -> None:
 
 
 def test_there_is_time_to_finish_writes() -> None:
-    assert POD["spec"]["terminationGracePeriodSeconds"] > service.FINISH_S + http.SHUTDOWN_S
+    assert POD["spec"]["terminationGracePeriodSeconds"] > service.FINISH_S + service.SAVE_S + http.SHUTDOWN_S
 
 
 def test_selectors_find_the_pod() -> None:
@@ -131,15 +133,18 @@ def test_rights_are_those_of_one_namespace_and_no_more() -> None:
     assert MANIFESTS["role.yaml"]["rules"] == [
         {"apiGroups": ["apps"], "resources": kinds, "verbs": ["get", "list", "watch"]},
         {"apiGroups": ["apps"], "resources": [f"{kind}/scale" for kind in kinds], "verbs": ["get", "patch"]},
+        {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["keda.sh"], "resources": ["scaledobjects"], "verbs": ["list", "watch"]},
     ]
-    binding, account = MANIFESTS["rolebinding.yaml"], MANIFESTS["serviceaccount.yaml"]
-    name = account["metadata"]["name"]
-    assert binding["roleRef"] == {
-        "apiGroup": "rbac.authorization.k8s.io",
-        "kind": "Role",
-        "name": MANIFESTS["role.yaml"]["metadata"]["name"],
-    }
-    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name}]
+    names = [name_of(shard) for shard in SHARDS]
+    assert MANIFESTS["role-state.yaml"]["rules"] == [
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": names, "verbs": ["get", "create", "patch"]}
+    ]
+    for suffix in ("", "-state"):
+        binding, account = MANIFESTS[f"rolebinding{suffix}.yaml"], MANIFESTS["serviceaccount.yaml"]
+        role = MANIFESTS[f"role{suffix}.yaml"]["metadata"]["name"]
+        assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role}
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account["metadata"]["name"]}]
 
 
 def environment() -> dict[str, str]:
@@ -158,7 +163,7 @@ def test_environment_is_settings() -> None:
     (mount,) = CONTAINER["volumeMounts"]
     assert settings.policies == (Path(mount["mountPath"]),)
     assert settings.namespaces == (KUSTOMIZATION["namespace"],)
-    assert settings.mode == "dryRun"
+    assert (settings.mode, settings.state) == ("dryRun", "kubernetes")
     assert set(settings.prometheus) == {"default"}
 
 

@@ -29,6 +29,10 @@ ABSENT_EVERY_S = 300.0
 """Whether a kind that is not served has been installed meanwhile is asked so often."""
 
 
+Target: TypeAlias = tuple[str, str, str, str]
+"""Namespace, API group, kind and name: one object whatever version it is asked for in."""
+
+
 class Reference(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """A ``scaleTargetRef``; KEDA fills in Deployment of apps/v1."""
 
@@ -55,6 +59,14 @@ class Autoscaler(Object, frozen=True, gc=False):
     spec: Spec = Spec()
     status: Status = Status()
 
+    @property
+    def target(self) -> Target | None:
+        """What it scales; None: it does not say."""
+        reference = self.spec.scale_target_ref
+        if reference is None:
+            return None
+        return target_of(self.metadata.namespace, reference.api_version or "apps/v1", reference.kind or "Deployment", reference.name)
+
 
 @dataclass(frozen=True, slots=True)
 class RivalKind:
@@ -69,9 +81,6 @@ SCALED_OBJECT = RivalKind("keda.sh/v1alpha1", "ScaledObject")
 KINDS = (SCALED_OBJECT, HPA)
 
 
-_Target: TypeAlias = tuple[str, str, str, str]  # namespace, group, kind, name
-
-
 class Conflicts:
     """Who else scales what, kept current while :meth:`run` runs; a target of one group and kind is one whatever its version."""
 
@@ -79,7 +88,7 @@ class Conflicts:
         self._around, self._discovery = around, discovery
         self._scopes: frozenset[str] = frozenset()
         self._changed = asyncio.Event()
-        self._known: dict[_Target, dict[tuple[RivalKind, str], Rival]] = {}
+        self._known: dict[Target, dict[tuple[RivalKind, str], Rival]] = {}
         self._watches: dict[tuple[str, RivalKind], Reflector[Autoscaler] | None] = {}
 
     def follow(self, scopes: Iterable[str]) -> None:
@@ -94,7 +103,7 @@ class Conflicts:
 
     def rival(self, workload: Workload) -> Rival | None:
         """Who else scales it. The count that a ScaledObject wants is that of the HPA which it has made."""
-        found = self._known.get(_target(workload.namespace, workload.api_version, workload.kind, workload.name))
+        found = self._known.get(target_of(workload.namespace, workload.api_version, workload.kind, workload.name))
         if not found:
             return None
         first = min(found, key=lambda each: (KINDS.index(each[0]), each[1]))
@@ -152,18 +161,18 @@ class Conflicts:
         return Reflector(self._around, resource, Autoscaler, handlers, Selection(scope))
 
     def _add(self, kind: RivalKind, item: Autoscaler) -> None:
-        target = _target_of(item)
+        target = item.target
         if target is not None:
             desired = nan if item.status.desired_replicas is None else float(item.status.desired_replicas)
             self._known.setdefault(target, {})[kind, item.metadata.name] = Rival(kind.kind, item.metadata.name, desired)
 
     def _change(self, kind: RivalKind, was: Autoscaler, item: Autoscaler) -> None:
-        if _target_of(was) != _target_of(item):
+        if was.target != item.target:
             self._remove(kind, was)
         self._add(kind, item)
 
     def _remove(self, kind: RivalKind, item: Autoscaler) -> None:
-        target = _target_of(item)
+        target = item.target
         found = self._known.get(target) if target is not None else None
         if target is not None and found is not None:
             found.pop((kind, item.metadata.name), None)
@@ -180,12 +189,6 @@ class Conflicts:
                     del self._known[target]
 
 
-def _target(namespace: str, api_version: str, kind: str, name: str) -> _Target:
+def target_of(namespace: str, api_version: str, kind: str, name: str) -> Target:
+    """What is scaled, whatever version of its kind is named."""
     return namespace, api_version.rpartition("/")[0], kind, name
-
-
-def _target_of(item: Autoscaler) -> _Target | None:
-    reference = item.spec.scale_target_ref
-    if reference is None:
-        return None
-    return _target(item.metadata.namespace, reference.api_version or "apps/v1", reference.kind or "Deployment", reference.name)
