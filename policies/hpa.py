@@ -84,7 +84,7 @@ class Hpa:
     """
 
     Params = HpaParams
-    traits = Traits(behavior=HPA_BEHAVIOR.with_tolerance(0.0), pods=True)
+    traits = Traits(behavior=HPA_BEHAVIOR.with_tolerance(0.0), pods=True, saturation=False)
     breaks = frozenset({"monotone"})  # within tolerance it is the current count, which may be less than what less load asks for
 
     def guards(self, params: HpaParams, behavior: Behavior) -> Behavior:

@@ -122,7 +122,9 @@ def reanchored(state: State) -> State:
     What has none stays: the shadow counts of dry runs, whose a zero is, and for how many ticks there was no data.
     """
     forgotten = frozen(full(state.guards.serial.size, np.nan))
-    guards = replace(state.guards, since_s=forgotten, seed=forgotten, recommendations=Track(), changes=Track())
+    guards = replace(
+        state.guards, since_s=forgotten, seed=forgotten, recommendations=Track(), changes=Track(), raised_s=forgotten, raised_to=forgotten
+    )
     return State(guards)
 
 

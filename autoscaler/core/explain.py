@@ -182,6 +182,7 @@ def _series(record: TickRecord, spec: SeriesSpec, index: int, place: SeriesSlot)
         "demand": float(record.demand[index][place.slot]),
         "age_s": float(columns.age_s[place.slot]),
         "signal": signal.name,
+        "saturated": bool(columns.saturated[place.slot]),
         "detail": record.details.get((place.call, place.slot), SIGNAL_TEXT[signal]),
         "proposal": float(proposal.replicas[place.slot]),
         "expected": float("nan") if proposal.expected is None else float(proposal.expected[place.slot]),

@@ -16,12 +16,19 @@ from autoscaler.core.behavior import Select
 from autoscaler.core.columns import frozen, full
 from autoscaler.core.memory import GuardState, added, changed, extreme
 from autoscaler.core.observation import Observation, with_signal
-from autoscaler.core.policy import Combined
+from autoscaler.core.policy import Combined, traits_of
 from autoscaler.core.spec import GroupSpec, When
 from autoscaler.core.types import FREE, TARGET_REASON, Bools, Codes, Floats, Mode, Reason, Signal, Target
 
 COVERAGE_MIN = 0.9
 """Below this share of reporting pods nothing is scaled down: half the targets lost must not read as half the load."""
+
+SATURATED_FACTOR = 1.5
+
+STARTUP_UNKNOWN_S = 60.0
+
+_INSTANT_S = 1e-3
+"""Far less than lies between two ticks."""
 
 _WHOLE = 1e-9
 """So much above a whole number of replicas is the rounding of a division."""
@@ -29,6 +36,7 @@ _WHOLE = 1e-9
 _TARGET_REASONS = np.array([TARGET_REASON[target] for target in Target], np.int8)
 
 # Plain numbers: numpy takes microseconds to see that a member of an enum is one, at every comparison of every tick.
+_HERE = int(Target.OK)
 _OK, _DRY_RUN, _PAUSED = int(Signal.OK), int(Mode.DRY_RUN), int(Mode.PAUSED)
 _IF_HIGHER, _IF_LOWER = int(When.IF_HIGHER), int(When.IF_LOWER)
 _MAX, _DISABLED = int(Select.MAX), int(Select.DISABLED)
@@ -65,6 +73,33 @@ class Draft:
 
 
 Guard: TypeAlias = Callable[[Draft, Context], tuple[Draft, Codes]]
+
+
+def saturation(draft: Draft, context: Context) -> tuple[Draft, Codes]:
+    """One more proposal where a load is saturated: :data:`SATURATED_FACTOR` times the replicas that were ready, once per start-up time.
+
+    A saturated load says only that demand is at least so high, and the pods that it asks for show only once they serve. So what was
+    proposed stands for a start-up time, then it is looked at again. Without data of now it raises nothing.
+    """
+    spec, state = context.spec.workloads, draft.state
+    level = full(draft.replicas.size, np.nan)
+    for call, series in zip(context.spec.calls, context.observation.series, strict=True):
+        if series.saturated.any() and traits_of(call.policy).saturation:
+            at_limit = (call.owner != FREE) & series.saturated & (series.signal == _OK)
+            np.fmax.at(level, call.owner[at_limit], SATURATED_FACTOR * series.ready[at_limit])
+    reason = np.zeros(draft.replicas.size, np.int8)
+    saturated = ~np.isnan(level) & (context.target == _HERE)
+    if not saturated.any() and np.isnan(state.raised_s).all():
+        return draft, reason
+    startup = np.where(np.isnan(spec.startup_s), context.observation.startup_s, spec.startup_s)
+    lasts = context.at_s - state.raised_s < np.where(np.isnan(startup), STARTUP_UNKNOWN_S, startup) - _INSTANT_S
+    begins = saturated & ~lasts
+    raised_s = np.where(begins, context.at_s, np.where(lasts, state.raised_s, np.nan))
+    raised_to = np.where(begins, level, np.where(lasts, state.raised_to, np.nan))
+    raised = (raised_to > draft.replicas) | (saturated & np.isnan(draft.replicas))
+    reason[raised] = Reason.SATURATED
+    state = replace(state, raised_s=frozen(raised_s), raised_to=frozen(raised_to))
+    return replace(draft, replicas=np.where(raised, raised_to, draft.replicas), state=state), reason
 
 
 def no_data(draft: Draft, context: Context) -> tuple[Draft, Codes]:
@@ -247,6 +282,7 @@ def mode(draft: Draft, context: Context) -> tuple[Draft, Codes]:
 
 
 GUARDS: tuple[tuple[str, Guard], ...] = (
+    ("saturation", saturation),
     ("noData", no_data),
     ("activation", activation),
     ("tolerance", tolerance),

@@ -60,7 +60,7 @@ class GuardState:
     which is its first recommendation (NaN: not yet); ``shadow``: the count that our own decisions would have made in a dry run (NaN: not
     in one); ``failures``: ticks in a row without data; ``zero_ours``: our last write was to zero and nobody has set another count since;
     ``zero_seen``: and that zero was seen; ``recommendations``: NaN where there was none; ``changes``: replicas that our writes added,
-    below 0 if they removed some.
+    below 0 if they removed some; ``raised_s, raised_to``: when a saturated load last raised the proposal, and to how many.
     """
 
     serial: Ints
@@ -72,12 +72,14 @@ class GuardState:
     zero_seen: Bools
     recommendations: Track
     changes: Track
+    raised_s: Floats
+    raised_to: Floats
 
 
 def no_memory() -> GuardState:
     """The state of a group without workloads."""
     nothing, nobody, serial = frozen(full(0, np.nan)), frozen(np.zeros(0, np.bool_)), frozen(np.zeros(0, np.int64))
-    return GuardState(serial, nothing, nothing, nothing, nothing, nobody, nobody, Track(), Track())
+    return GuardState(serial, nothing, nothing, nothing, nothing, nobody, nobody, Track(), Track(), nothing, nothing)
 
 
 def aligned(state: GuardState, serial: Ints) -> GuardState:
@@ -95,6 +97,8 @@ def aligned(state: GuardState, serial: Ints) -> GuardState:
         zero_seen=_blanked(state.zero_seen, new, fill=False),
         recommendations=state.recommendations,
         changes=state.changes,
+        raised_s=_blanked(state.raised_s, new, np.nan),
+        raised_to=_blanked(state.raised_to, new, np.nan),
     )
 
 

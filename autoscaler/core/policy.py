@@ -146,14 +146,16 @@ class Policy(Protocol):
 class Traits:
     """What a policy may declare about itself in a class attribute ``traits``; what it does not declare is as here.
 
-    ``behavior``: its guards where the file names none. ``season``, ``objective``, ``pods``: optional parts of the view that it
-    needs. ``warm_s``: it is stepped over that much history before it starts. ``checkpoint``: fields of its state that are saved.
+    ``behavior``: its guards where the file names none. ``season``, ``objective``, ``pods``: optional parts of the view that it needs.
+    ``saturation``: where the load is saturated, more is proposed beside it. ``warm_s``: it is stepped over that much history before it
+    starts. ``checkpoint``: fields of its state that are saved.
     """
 
     behavior: BehaviorDefaults = HPA_BEHAVIOR
     season: bool = False
     objective: bool = False
     pods: bool = False
+    saturation: bool = True
     warm_s: float = 0.0
     checkpoint: tuple[str, ...] = ()
 

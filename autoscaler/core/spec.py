@@ -32,7 +32,8 @@ class SeriesSpec:
     """One metric of one workload. ``target`` in the metric's unit per replica (a ratio for utilisation).
 
     ``match`` names the labels that pick this workload's series out of a vector, as (label, value) pairs; empty: the vector must
-    have just one series. Above ``activation`` a workload at zero is woken.
+    have just one series. Above ``activation`` a workload at zero is woken. While ``saturation`` (picked by ``match`` too)
+    has a value other than 0, the load is only what the replicas can take, not what is asked of them.
     """
 
     name: str
@@ -42,6 +43,7 @@ class SeriesSpec:
     activation: float = 0.0
     match: tuple[tuple[str, str], ...] = ()
     metric_type: MetricType = MetricType.EXTERNAL
+    saturation: Query | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,7 @@ class Reason(IntEnum):
     NOT_ACTIVE = 26
     ABSTAINED = 27
     SUDDEN_ZERO = 28
+    SATURATED = 29
 
 
 REASON_TEXT: dict[Reason, str] = {
@@ -198,6 +199,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.NOT_ACTIVE: "not above the activation threshold: zero replicas",
     Reason.ABSTAINED: "the policy proposes nothing: hold",
     Reason.SUDDEN_ZERO: "a fall to exactly zero, not believed yet: hold",
+    Reason.SATURATED: "saturated, so the true load is not known: half as many again as were ready",
 }
 
 TARGET_REASON: dict[Target, Reason] = {

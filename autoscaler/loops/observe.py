@@ -16,7 +16,7 @@ import numpy as np
 from autoscaler.clock import Clock
 from autoscaler.core.columns import frozen, full
 from autoscaler.core.explain import COVERAGE
-from autoscaler.core.observation import SeriesColumns, blank_series
+from autoscaler.core.observation import SeriesColumns
 from autoscaler.core.roster import Roster
 from autoscaler.core.spec import GroupSpec, Query
 from autoscaler.core.types import FREE, SIGNAL_TEXT, Floats, Signal
@@ -46,6 +46,7 @@ class _Question:
 
     wires: list[Wire] = field(default_factory=list)
     coverage: list[tuple[Wire, bool]] = field(default_factory=list)
+    saturation: list[Wire] = field(default_factory=list)
     rests_until_s: float = -inf
     task: asyncio.Task[None] | None = None
     vector: Vector | None = None
@@ -69,21 +70,30 @@ class Observer:
         """Follow the roster: ask for what its members need, and no longer for what nobody does."""
         wires: dict[Query, list[Wire]] = {}
         coverage: dict[Query, list[tuple[Wire, bool]]] = {}
+        saturation: dict[Query, list[Wire]] = {}
         for workload, spec in roster.members().items():
             for series, place in roster.series(workload).items():
-                wires.setdefault(series.query, []).append(Wire(place.call, place.slot, place.serial, series.match))
+                wire = Wire(place.call, place.slot, place.serial, series.match)
+                wires.setdefault(series.query, []).append(wire)
+                if series.saturation is not None:
+                    saturation.setdefault(series.saturation, []).append(wire)
             if spec.coverage is not None:
                 slot = roster.slot(workload)
                 wire = Wire("", slot, int(roster.spec.workloads.serial[slot]), spec.coverage.match)
                 coverage.setdefault(spec.coverage.query, []).append((wire, spec.coverage.is_given))
         self._covered &= {wire.serial for ends in coverage.values() for wire, _ in ends}
-        for query in self._questions.keys() - wires.keys() - coverage.keys():
+        wanted = wires.keys() | coverage.keys() | saturation.keys()
+        for query in self._questions.keys() - wanted:
             task = self._questions.pop(query).task
             if task is not None:
                 task.cancel()
-        for query in wires.keys() | coverage.keys():
+        for query in wanted:
             question = self._questions.setdefault(query, _Question())
-            question.wires, question.coverage = wires.get(query, []), coverage.get(query, [])
+            question.wires, question.coverage, question.saturation = (
+                wires.get(query, []),
+                coverage.get(query, []),
+                saturation.get(query, []),
+            )
 
     async def ask(self, at_s: float) -> None:
         """Ask everything that is not being asked already, and wait until all have answered or the observation closes."""
@@ -112,7 +122,7 @@ class Observer:
             question.vector, question.signal, question.detail = None, Signal.WRONG_TYPE, str(error)
         except PermanentError as error:
             question.vector, question.signal, question.detail = None, Signal.REFUSED, str(error)
-            if not question.wires and not any(is_given for _, is_given in question.coverage):
+            if not question.wires and not question.saturation and not any(is_given for _, is_given in question.coverage):
                 question.rests_until_s = self._clock.monotonic() + REFUSED_REST_S
         except AutoscalerError as error:
             question.vector, question.signal, question.detail = None, Signal.UNREACHABLE, str(error)
@@ -127,6 +137,7 @@ class Observer:
         load = {call.key: full(call.owner.size, np.nan) for call in spec.calls}
         age = {call.key: full(call.owner.size, np.nan) for call in spec.calls}
         signal = {call.key: np.full(call.owner.size, Signal.NOT_ASKED, np.int8) for call in spec.calls}
+        saturated = {call.key: np.zeros(call.owner.size, np.bool_) for call in spec.calls}
         self._details.clear()
         self._answered.clear()
         coverage = full(spec.slots, np.nan)
@@ -144,11 +155,22 @@ class Observer:
                 signal[wire.call][wire.slot] = outcome
                 if outcome != Signal.OK:
                     self._details[wire.call, wire.slot] = answer.sentence(outcome)
+            for wire in question.saturation:
+                if wire.call in saturated:
+                    value, outcome = answer.pick(wire.match)
+                    saturated[wire.call][wire.slot] = outcome == Signal.OK and value != 0 and not np.isnan(value)
             for wire, is_given in question.coverage:
                 coverage[wire.slot] = self._share(wire, answer, float(ready[wire.slot]), is_given=is_given)
         self.coverage = frozen(coverage)
         return tuple(
-            _columns(load[call.key], age[call.key], signal[call.key], np.where(call.owner != FREE, ready[call.owner], np.nan))
+            SeriesColumns(
+                load=frozen(load[call.key]),
+                age_s=frozen(age[call.key]),
+                signal=frozen(signal[call.key]),
+                saturated=frozen(saturated[call.key]),
+                ready=frozen(np.where(call.owner != FREE, ready[call.owner], np.nan)),
+                request=frozen(full(call.owner.size, np.nan)),
+            )
             for call in spec.calls
         )
 
@@ -181,11 +203,6 @@ class Observer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _columns(load: Floats, age: Floats, signal: np.ndarray, ready: Floats) -> SeriesColumns:
-    blank = blank_series(load.size)
-    return SeriesColumns(frozen(load), frozen(age), frozen(signal), blank.saturated, frozen(ready), blank.request)
 
 
 class _Answer:

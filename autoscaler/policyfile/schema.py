@@ -180,6 +180,8 @@ class Metric(_Part):
     """Where its value comes from."""
     target: Target
     """What one replica should carry."""
+    saturation: Question | None = None
+    """Whether the replicas are at their limit, so that the load shows only what they can take: a value other than 0 says so."""
     activation: Amount = 0.0
     """Where zero replicas are allowed: above this load the workload is woken."""
 

@@ -90,6 +90,7 @@ def _series(metric: Metric, workload: Workload) -> SeriesSpec:
         target_kind=kind,
         activation=metric.activation,
         match=match_of(source.labels, workload),
+        saturation=None if metric.saturation is None else Query(metric.saturation.query, metric.saturation.endpoint),
     )
 
 

@@ -417,4 +417,14 @@ def test_a_series_without_data_has_no_say_whatever_its_policy_makes_of_the_past(
 
 
 def test_guards_stand_in_the_order_of_the_design() -> None:
-    assert [name for name, _ in GUARDS] == ["noData", "activation", "tolerance", "stabilisation", "rate", "schedule", "bounds", "mode"]
+    assert [name for name, _ in GUARDS] == [
+        "saturation",
+        "noData",
+        "activation",
+        "tolerance",
+        "stabilisation",
+        "rate",
+        "schedule",
+        "bounds",
+        "mode",
+    ]

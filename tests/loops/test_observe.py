@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from math import nan
 from typing import Any
 
 import pytest
@@ -122,3 +123,22 @@ async def test_an_answer_that_came_too_late_says_how_old_it_is() -> None:
         await rig.clock.advance(INTERVAL_S)
         series = rig.row("web")["series"][0]
         assert (series["signal"], series["detail"]) == ("STALE", "the newest answer is too old: it is about 45 s ago")
+
+
+@pytest.mark.parametrize(
+    ("full", "replicas", "reason"),
+    [
+        pytest.param(1.0, 6, "SATURATED", id="at-the-limit"),
+        pytest.param(0.0, 4, "NONE", id="not-at-the-limit"),
+        pytest.param(nan, 4, "NONE", id="not-known"),
+        pytest.param(None, 4, "NONE", id="no-series"),
+    ],
+)
+async def test_a_saturated_load_asks_for_more_than_it_shows(full: float | None, replicas: int, reason: str) -> None:
+    series = replace(scaled("web").series[0], saturation=Query("full"))
+    async with running([scaled("web", series=(series,), startup_s=600.0)], 4) as rig:
+        if full is not None:
+            rig.source.write("full", {}, rig.clock.now(), full)
+        decision = await play(rig, 4.0, None)
+        assert (rig.replicas("web"), decision["reason"], decision["series"][0]["saturated"]) == (replicas, reason, full == 1.0)
+        assert (await play(rig, 4.0, None))["desired"] == replicas, "once per start-up time"

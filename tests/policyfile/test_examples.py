@@ -40,6 +40,9 @@ def test_all_together_show_every_case() -> None:
     assert (specs["statefulset"].workload.kind, specs["custom-resource"].workload.api_version) == ("StatefulSet", "argoproj.io/v1alpha1")
     assert specs["value-target"].series[0].target_kind is TargetKind.VALUE
     assert specs["scale-to-zero"].min_replicas == 0
+    assert specs["saturation"].series[0].saturation is not None
+    assert specs["saturation"].coverage is not None
+    assert specs["saturation"].coverage.is_given
     assert specs["policy"].policy.params.window_s == 600
 
 

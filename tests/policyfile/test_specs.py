@@ -34,6 +34,7 @@ spec:
     - name: busy
       prometheus: {query: up}
       target: {value: 0.7}
+      saturation: {query: max(full), endpoint: other}
   policy: {type: movingAverage, kind: weighted, window: 5m, panicThreshold: 3}
   behavior: {scaleDown: {stabilizationWindowSeconds: 60}}
   schedule:
@@ -63,7 +64,7 @@ def test_every_field_reaches_the_core() -> None:
             SeriesSpec(
                 "requests", Query("up", "other", empty_is_zero=True), 1.5, activation=5.0, match=(("ns", "shop"), ("deployment", "orders"))
             ),
-            SeriesSpec("busy", Query("up"), 0.7, TargetKind.VALUE),
+            SeriesSpec("busy", Query("up"), 0.7, TargetKind.VALUE, saturation=Query("max(full)", "other")),
         ),
         policy=spec.policy,
         behavior=replace(given, down=replace(given.down, window_s=60.0)),
