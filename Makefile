@@ -42,6 +42,10 @@ cluster-test: $(VENV)/.dev ## Run the tests against a real Kubernetes and a real
 bench: $(VENV)/.dev ## Measure `decide` for 10 000 workloads: median, p99 and memory
 	@$(BIN)/python -m benchmarks.decide
 
+.PHONY: bench-day
+bench-day: $(VENV)/.dev ## Play a day of 500 workloads with faults at random: nothing leaks, every write is explained
+	@$(BIN)/python -m benchmarks.day
+
 ##@ Keep it
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-header $(UPGRADE)
