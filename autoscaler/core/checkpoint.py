@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,12 @@ class Memory:
     zero_seen: bool = False
     recommendations: Points = ()
     changes: Points = ()
+    raised_s: float = nan
+    raised_to: float = nan
+
+
+_COLUMNS = ("since_s", "seed", "shadow", "failures", "zero_ours", "zero_seen", "raised_s", "raised_to")
+"""What is one value a workload, by the name that it has in both."""
 
 
 def memories(state: GuardState, spec: GroupSpec, at_s: float, counts: Floats) -> dict[int, Memory]:
@@ -55,12 +61,13 @@ def memories(state: GuardState, spec: GroupSpec, at_s: float, counts: Floats) ->
     recommendations = _grouped(state.recommendations, _matters(state, spec, at_s, known))
     changes = _grouped(state.changes, _counts(state, spec, at_s, known))
     slots = np.flatnonzero(known)
-    columns = (counts, state.since_s, state.seed, state.shadow, state.failures, state.zero_ours, state.zero_seen)
-    rows = zip(slots.tolist(), *(column[slots].tolist() for column in columns), strict=True)
-    return {
-        slot: Memory(at_s, count, since_s, seed, shadow, failures, ours, seen, recommendations.get(slot, ()), changes.get(slot, ()))
-        for slot, count, since_s, seed, shadow, failures, ours, seen in rows
-    }
+    found = {}
+    for slot, count, *values in zip(
+        slots.tolist(), counts[slots].tolist(), *(getattr(state, name)[slots].tolist() for name in _COLUMNS), strict=True
+    ):
+        columns: dict[str, Any] = dict(zip(_COLUMNS, values, strict=True))
+        found[slot] = Memory(at_s, count, recommendations=recommendations.get(slot, ()), changes=changes.get(slot, ()), **columns)
+    return found
 
 
 def _matters(state: GuardState, spec: GroupSpec, at_s: float, known: Bools) -> list[Bools]:
@@ -107,7 +114,7 @@ def remembering(state: State, spec: GroupSpec, at_s: float, current: Floats, fou
     guards = aligned(state.guards, spec.workloads.serial)
     recommendations: dict[float, dict[int, float]] = {}
     changes: dict[float, dict[int, float]] = {}
-    columns = {name: getattr(guards, name).copy() for name in ("since_s", "seed", "shadow", "failures", "zero_ours", "zero_seen")}
+    columns = {name: getattr(guards, name).copy() for name in _COLUMNS}
     lost_s = at_s - spec.interval_s
     for slot, memory in found.items():
         for name, column in columns.items():

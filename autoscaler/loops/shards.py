@@ -66,6 +66,7 @@ class _Row(msgspec.Struct, omit_defaults=True, gc=False):
     zero: int = 0  # 1: ours, 2: and seen
     recommended: tuple[Number, ...] = ()  # age, replicas, age, replicas …
     changed: tuple[Number, ...] = ()
+    raised: tuple[Number, Number] | None = None  # age, replicas
     wrote: tuple[Number, Number | None, Number, int] | None = None  # age, before, after, Outcome
     reverts: tuple[Number, ...] = ()
     stop: Number | None = None  # seconds from `at`
@@ -107,6 +108,7 @@ def guard_row(kept: Kept) -> bytes:
         zero=memory.zero_ours + 2 * memory.zero_seen,
         recommended=_flat(at_s, memory.recommendations),
         changed=_flat(at_s, memory.changes),
+        raised=(_whole(at_s - memory.raised_s), _whole(memory.raised_to)) if isfinite(memory.raised_s + memory.raised_to) else None,
         wrote=None if last is None else (_whole(at_s - last.at_s), _short(last.before), _whole(last.after), int(standing.outcome)),
         reverts=tuple(_whole(at_s - then) for then in standing.reverts_s),
         stop=_short(standing.stop_until_s - at_s),
@@ -210,6 +212,8 @@ def _kept(row: _Row) -> Kept:
             zero_seen=bool(row.zero & 2),
             recommendations=_points(at_s, row.recommended),
             changes=_points(at_s, row.changed),
+            raised_s=at_s - row.raised[0] if row.raised else nan,
+            raised_to=float(row.raised[1]) if row.raised else nan,
         ),
         Standing(
             last=last,
