@@ -44,7 +44,7 @@ _SPREAD = [setting.spread for setting in SETTINGS]
 _HOLD_S = np.array([setting.hold_s for setting in SETTINGS], np.float32)[:, None, None]
 _BAND = np.array([setting.band for setting in SETTINGS], np.float32)[:, None]
 _PATIENCE_BEATS = 4.0
-_KEPT_WORTH = 0.2
+_KEPT_WORTH = 0.8
 _LOST_WORTH = 0.04
 _TINY = 1e-7
 
@@ -141,7 +141,7 @@ def deviation(state: ForecastState) -> Floats:
 def chosen(state: ForecastState, risk: Floats, beat_s: float) -> Changes:
     """The cheapest candidate that kept four fifths of ``risk[n]``, between two multiples if need be.
 
-    Where none did, a late share as large as the risk is worth 4 % of the cost; where some did, breaking it costs 20 %.
+    Where none did, a late share as large as the risk is worth 4 % of the cost; where some did, breaking it costs 80 %.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         late, cost = _expected(state, beat_s)
