@@ -14,6 +14,7 @@ def test_it_measures_every_stage_of_a_fleet_that_moves() -> None:
     assert list(result["stages"]) == ["swap", "record", "decide", "tick"]
     for stage in result["stages"].values():
         assert 0 < stage["median_ms"] <= stage["p99_ms"] <= stage["max_ms"]
+        assert stage["median_cpu_ms"] > 0
         assert stage["peak_mib"] > 0
     assert 0 < result["writes_per_tick"] < 60
     assert 0 < result["workloads_with_missing_signals"] < 30
