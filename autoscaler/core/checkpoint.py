@@ -134,6 +134,7 @@ def remembering(state: State, spec: GroupSpec, at_s: float, current: Floats, fou
         **{name: frozen(column) for name, column in columns.items()},
         recommendations=_merged(guards.recommendations, recommendations, spec.slots, nan),
         changes=_merged(guards.changes, changes, spec.slots, 0.0),
+        events=guards.events,  # not kept: the HPA's end with its process too
     )
     return replace(state, guards=guards)
 

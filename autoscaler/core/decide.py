@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from autoscaler.core.columns import array_fields, frozen, full, protected, taken, widened
+from autoscaler.core.exact_events import aligned_events, no_events, with_events
 from autoscaler.core.guards import GUARDS, Context, Draft
 from autoscaler.core.memory import GuardState, Track, aligned, no_memory, with_changes
 from autoscaler.core.observation import Observation, SeriesColumns, with_signal
@@ -123,7 +124,14 @@ def reanchored(state: State) -> State:
     """
     forgotten = frozen(full(state.guards.serial.size, np.nan))
     guards = replace(
-        state.guards, since_s=forgotten, seed=forgotten, recommendations=Track(), changes=Track(), raised_s=forgotten, raised_to=forgotten
+        state.guards,
+        since_s=forgotten,
+        seed=forgotten,
+        recommendations=Track(),
+        changes=Track(),
+        raised_s=forgotten,
+        raised_to=forgotten,
+        events=aligned_events(no_events(), np.isnan(forgotten)),
     )
     return State(guards)
 
@@ -155,8 +163,7 @@ def _entered(guards: GuardState, observation: Observation, spec: GroupSpec, mode
     so nothing is scaled down until a window has filled. What a dry run would have written is forgotten with it.
     """
     observed, here = observation.current, target == _HERE
-    oldest_s = observation.at_s - _longest_period(spec)
-    guards = with_changes(guards, observation.written_at_s, observation.written_to - observation.written_from, oldest_s)
+    guards = _changed(guards, spec, observation.at_s, observation.written_at_s, observation.written_to - observation.written_from)
     zero_ours, zero_seen = _zero(guards, observation, here, spec.workloads.exact)
 
     in_shadow = ~np.isnan(guards.shadow)
@@ -195,8 +202,18 @@ def _left(guards: GuardState, spec: GroupSpec, at_s: float, would_be: Floats, cu
     follows = ~np.isnan(would_be)
     if not follows.any():
         return guards
-    guards = with_changes(guards, full(would_be.size, at_s), would_be - current, at_s - _longest_period(spec))
+    guards = _changed(guards, spec, at_s, full(would_be.size, at_s), would_be - current)
     return replace(guards, shadow=frozen(np.where(follows, would_be, guards.shadow)))
+
+
+def _changed(guards: GuardState, spec: GroupSpec, at_s: float, written_at_s: Floats, change: Floats) -> GuardState:
+    """Remember writes that changed counts, for the rate rules."""
+    table = spec.workloads
+    guards = with_changes(guards, written_at_s, change, at_s - _longest_period(spec))
+    if not table.exact.any():
+        return guards
+    longest_s = table.rule_period_s.max(axis=1, initial=0.0)
+    return replace(guards, events=with_events(guards.events, written_at_s, change, longest_s, table.exact))
 
 
 def _longest_period(spec: GroupSpec) -> float:

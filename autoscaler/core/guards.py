@@ -240,7 +240,7 @@ def _limit(draft: Draft, context: Context, direction: int) -> Floats:
         if not exists.any():
             continue
         any_rule |= exists
-        start = current - changed(draft.state, context.at_s - period_s)
+        start = current - changed(draft.state, context.at_s - period_s, spec.exact)
         if direction == 0:
             reach = np.where(percent, np.ceil(start * (1 + value / 100)), start + value)
         else:

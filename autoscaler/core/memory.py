@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.core.columns import A, frozen, full, widened
+from autoscaler.core.exact_events import Events, aligned_events, changed_exactly, no_events
 from autoscaler.core.types import Bools, Floats, Ints
 
 _INSTANT_S = 1e-3
@@ -60,7 +61,8 @@ class GuardState:
     which is its first recommendation (NaN: not yet); ``shadow``: the count that our own decisions would have made in a dry run (NaN: not
     in one); ``failures``: ticks in a row without data; ``zero_ours``: our last write was to zero and nobody has set another count since;
     ``zero_seen``: and that zero was seen; ``recommendations``: NaN where there was none; ``changes``: replicas that our writes added,
-    below 0 if they removed some; ``raised_s, raised_to``: when a saturated load last raised the proposal, and to how many.
+    below 0 if they removed some; ``raised_s, raised_to``: when a saturated load last raised the proposal, and to how many;
+    ``events``: the changes of exact workloads, as the HPA keeps them.
     """
 
     serial: Ints
@@ -74,12 +76,13 @@ class GuardState:
     changes: Track
     raised_s: Floats
     raised_to: Floats
+    events: Events
 
 
 def no_memory() -> GuardState:
     """The state of a group without workloads."""
     nothing, nobody, serial = frozen(full(0, np.nan)), frozen(np.zeros(0, np.bool_)), frozen(np.zeros(0, np.int64))
-    return GuardState(serial, nothing, nothing, nothing, nothing, nobody, nobody, Track(), Track(), nothing, nothing)
+    return GuardState(serial, nothing, nothing, nothing, nothing, nobody, nobody, Track(), Track(), nothing, nothing, no_events())
 
 
 def aligned(state: GuardState, serial: Ints) -> GuardState:
@@ -99,6 +102,7 @@ def aligned(state: GuardState, serial: Ints) -> GuardState:
         changes=state.changes,
         raised_s=_blanked(state.raised_s, new, np.nan),
         raised_to=_blanked(state.raised_to, new, np.nan),
+        events=aligned_events(state.events, new),
     )
 
 
@@ -118,9 +122,11 @@ def extreme(state: GuardState, start_s: Floats, pick: np.ufunc) -> Floats:
     return found
 
 
-def changed(state: GuardState, start_s: Floats) -> Floats:
-    """What our writes after ``start_s[w]`` added, less what they removed."""
-    return folded(state.changes, _own(state, start_s), np.add, 0.0)
+def changed(state: GuardState, start_s: Floats, exact: Bools | None = None) -> Floats:
+    """What our writes after ``start_s[w]`` added, less what they removed; where ``exact``, as far as the HPA still knows of them."""
+    own = _own(state, start_s)
+    known = folded(state.changes, own, np.add, 0.0)
+    return known if exact is None or not exact.any() else np.where(exact, changed_exactly(state.events, own), known)
 
 
 def _own(state: GuardState, start_s: Floats) -> Floats:
