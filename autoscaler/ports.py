@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import nan
 from typing import Any, Protocol
 
+from autoscaler.core.selector import Selector
 from autoscaler.core.spec import Query, WorkloadSpec
 from autoscaler.core.types import Floats, Target, Workload
 from autoscaler.errors import ConfigError
@@ -112,6 +113,14 @@ class Cluster(Protocol):
         """Keep facts of just these from now on."""
         ...
 
+    def select(self, selectors: Iterable[Selector]) -> None:
+        """Keep knowing who fits just these from now on."""
+        ...
+
+    def selected(self, selector: Selector) -> frozenset[str] | None:
+        """The names of those that fit a selector given to :meth:`select`; never waits. None: not known now."""
+        ...
+
     def facts(self, workload: Workload) -> TargetFacts:
         """What the cache holds now; never waits. ``STALE`` when the watch behind it has been silent for too long."""
         ...
@@ -148,11 +157,21 @@ class StateStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """A policy for many: whom it is for, and the row of each by its name."""
+
+    selector: Selector
+    row: Callable[[str], WorkloadSpec]
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All that a policy source yields at once: a row per workload, and warnings for people."""
+    """All that a policy source yields at once: a row per workload, warnings for people, and policies for many."""
 
     specs: tuple[WorkloadSpec, ...]
     warnings: tuple[str, ...] = ()
+    selections: tuple[Selection, ...] = ()
 
 
 class PolicySource(Protocol):

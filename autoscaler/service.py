@@ -28,6 +28,7 @@ from autoscaler.loops.group import Surroundings
 from autoscaler.loops.scaling import ScalingLoop
 from autoscaler.loops.shards import SHARDS
 from autoscaler.loops.state import StateKeeper
+from autoscaler.loops.targets import Targets
 from autoscaler.ports import Cluster, MetricSource, PolicySet, PolicySource, Recorder, StateStore
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ class Service:
         self._loop = ScalingLoop(Surroundings(parts.source, parts.cluster, parts.clock, parts.recorder, free, parts.mode, memories))
         self._keeper.keep(self._loop.keep)
         self.board = Board(self._loop, parts.cluster, parts.recorder)
+        self._targets = Targets(parts.cluster, parts.clock, self._loop.update)
         self._stop = asyncio.Event()
         parts.recorder.set(metrics.BUILD_INFO, __version__, value=1)
 
@@ -188,7 +190,8 @@ class Service:
         async with serve(self.board, parts.recorder, parts.host, parts.port) as address:
             log.info("listening on %s", address, extra={"fields": {"address": address}})
             started(address)
-            work = [parts.cluster.run(), self._keeper.run(), self._loop.run(), self._follow_policies(), *(task() for task in parts.beside)]
+            loops = [self._keeper.run(), self._loop.run(), self._targets.run(), self._follow_policies()]
+            work = [parts.cluster.run(), *loops, *(task() for task in parts.beside)]
             running = asyncio.ensure_future(_together(work))
             stopping = asyncio.ensure_future(self._stop.wait())
             await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -224,7 +227,7 @@ class Service:
     def _use(self, policies: PolicySet) -> None:
         for warning in policies.warnings:
             log.warning("%s", warning)
-        self._loop.update(policies.specs)
+        self._targets.use(policies)
         self.board.loaded, self.board.config_error = True, ""
         self._parts.recorder.set(metrics.CONFIG_RELOAD_OK, value=1)
         self._parts.recorder.add(metrics.CONFIG_RELOADS, "ok")

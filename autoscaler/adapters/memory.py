@@ -19,6 +19,7 @@ import numpy as np
 from autoscaler.clock import Clock
 from autoscaler.core.columns import frozen
 from autoscaler.core.plant import Plant
+from autoscaler.core.selector import Selector
 from autoscaler.core.spec import Query
 from autoscaler.core.types import Floats, Target, Workload
 from autoscaler.errors import PermanentError, StaleViewError, TransientError
@@ -141,6 +142,7 @@ class _Object:
     replicas: int
     writer: str = "kubectl"
     rival: Rival | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class MemoryCluster:
@@ -166,7 +168,7 @@ class MemoryCluster:
         for column, workload in enumerate(stage.workloads):
             self._admit(workload, stage, column, int(stage.world.asked[column]))
 
-    def create(self, workload: Workload, replicas: int) -> None:
+    def create(self, workload: Workload, replicas: int, labels: Mapping[str, str] | None = None) -> None:
         """Create a target without load; its pods start from now on."""
         if workload in self._objects:
             raise ValueError(f"{workload} exists already")
@@ -178,6 +180,7 @@ class MemoryCluster:
         column = stage.workloads.index(workload)
         stage.ask(column, replicas)
         self._admit(workload, stage, column, replicas)
+        self._objects[workload].labels = dict(labels or {})
 
     def delete(self, workload: Workload) -> None:
         """Delete a target and its pods."""
@@ -230,6 +233,18 @@ class MemoryCluster:
         self._facts = {workload: facts for workload, facts in self._facts.items() if workload in self._followed}
         for workload in self._followed:
             self._publish(workload)
+
+    def select(self, selectors: Iterable[Selector]) -> None:
+        """Everybody is known here anyway."""
+
+    def selected(self, selector: Selector) -> frozenset[str] | None:
+        """The names of those that fit."""
+        where = (selector.namespace, selector.kind, selector.api_version)
+        return frozenset(
+            workload.name
+            for workload, target in self._objects.items()
+            if (workload.namespace, workload.kind, workload.api_version) == where and selector.fits(target.labels)
+        )
 
     def facts(self, workload: Workload) -> TargetFacts:
         """What is known now."""

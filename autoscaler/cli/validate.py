@@ -38,6 +38,7 @@ def validate(
     from autoscaler.errors import ConfigError
     from autoscaler.policyfile.load import assemble, parse, read, remarks, to_specs
     from autoscaler.policyfile.problems import PolicyFileError
+    from autoscaler.policyfile.specs import ANY
     from autoscaler.registry import add_path
 
     add_path(policy_path or [])
@@ -50,8 +51,9 @@ def validate(
     except PolicyFileError as error:
         _refuse(error.problems, output)
         raise typer.Exit(INVALID) from error
-    specs = to_specs(policies, now_s).specs
-    found = _looked_at(specs, kubeconfig, context) if cluster else None
+    taken = to_specs(policies, now_s)
+    specs = (*taken.specs, *(selection.row(ANY) for selection in taken.selections))
+    found = _looked_at(taken.specs, kubeconfig, context) if cluster else None
     _accept(specs, remarks(policies, now_s), found, output)
 
 

@@ -32,7 +32,8 @@ class SeriesSpec:
     """One metric of one workload. ``target`` in the metric's unit per replica (a ratio for utilisation).
 
     ``match`` names the labels that pick this workload's series out of a vector, as (label, value) pairs; empty: the vector must
-    have just one series. Above ``activation`` a workload at zero is woken. While ``saturation`` (picked by ``match`` too)
+    have just one series. Above ``activation`` a workload at zero is woken. While ``saturation`` (picked by
+    ``saturation_match``)
     has a value other than 0, the load is only what the replicas can take, not what is asked of them.
     """
 
@@ -44,6 +45,7 @@ class SeriesSpec:
     match: tuple[tuple[str, str], ...] = ()
     metric_type: MetricType = MetricType.EXTERNAL
     saturation: Query | None = None
+    saturation_match: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,8 @@ class Observer:
                 wire = Wire(place.call, place.slot, place.serial, series.match)
                 wires.setdefault(series.query, []).append(wire)
                 if series.saturation is not None:
-                    saturation.setdefault(series.saturation, []).append(wire)
+                    flag = Wire(place.call, place.slot, place.serial, series.saturation_match)
+                    saturation.setdefault(series.saturation, []).append(flag)
             if spec.coverage is not None:
                 slot = roster.slot(workload)
                 wire = Wire("", slot, int(roster.spec.workloads.serial[slot]), spec.coverage.match)

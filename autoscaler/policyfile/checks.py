@@ -31,7 +31,7 @@ class Finding(NamedTuple):
 def mistakes(document: object) -> Iterator[Finding]:
     """What is wrong between fields, for a document of any shape."""
     spec = _mapping(_mapping(document).get("spec"))
-    for check in (_bounds, _zero, _target_kind, _metrics, _schedule, _fallback, _mode):
+    for check in (_targets, _bounds, _zero, _target_kind, _metrics, _schedule, _fallback, _mode):
         yield from check(spec)
 
 
@@ -67,15 +67,41 @@ def _zero(spec: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(("spec", "schedule", index, "minReplicas"), text)
 
 
+def _targets(spec: dict[str, Any]) -> Iterator[Finding]:
+    """One workload or many; of many, each query must say whose each series is."""
+    many = "targets" in spec
+    if many == ("scaleTargetRef" in spec):
+        what = "both scaleTargetRef and targets" if many else "neither scaleTargetRef nor targets"
+        yield Finding(
+            ("spec", "targets") if many else ("spec",), f"{what}; expected one: scaleTargetRef for one workload, targets for many"
+        )
+    if not many:
+        return
+    hint = "missing; expected the label that names the workload, such as {name: deployment}, as targets are many"
+    for index, metric in enumerate(_list(spec.get("metrics"))):
+        for name in ("prometheus", "saturation"):
+            if isinstance(metric.get(name), dict) and "labels" not in metric[name]:
+                yield Finding(("spec", "metrics", index, name, "labels"), hint)
+    if isinstance(spec.get("coverage"), dict) and "labels" not in spec["coverage"]:
+        yield Finding(("spec", "coverage", "labels"), hint)
+    selector = _mapping(_mapping(spec["targets"]).get("selector"))
+    for index, each in enumerate(_list(selector.get("matchExpressions"))):
+        needs = each.get("operator") in {"In", "NotIn"}
+        if each.get("operator") and needs != bool(each.get("values")):
+            text = "missing; expected at least one value for In and NotIn" if needs else "expected none for Exists and DoesNotExist"
+            yield Finding(("spec", "targets", "selector", "matchExpressions", index, "values"), text)
+
+
 def _target_kind(spec: dict[str, Any]) -> Iterator[Finding]:
-    ref = _mapping(spec.get("scaleTargetRef"))
+    field = "targets" if "targets" in spec else "scaleTargetRef"
+    ref = _mapping(spec.get(field))
     kind, version = ref.get("kind", SCALABLE[0]), ref.get("apiVersion", "apps/v1")
     if not (isinstance(kind, str) and isinstance(version, str) and version.startswith("apps/")):
         return
     if kind[:1].isupper() and kind not in SCALABLE:
         other = "" if "apiVersion" in ref else ", or the apiVersion of another kind beside it"
         text = f"{version} has no {kind} that can be scaled; expected {one_of(SCALABLE)}{other}"
-        yield Finding(("spec", "scaleTargetRef", "kind"), text)
+        yield Finding(("spec", field, "kind"), text)
 
 
 def _metrics(spec: dict[str, Any]) -> Iterator[Finding]:

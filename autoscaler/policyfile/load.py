@@ -7,22 +7,23 @@ with a dot: of a mounted ConfigMap that is each key once, through the links that
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from autoscaler.core.spec import PolicyChoice, WorkloadSpec
+from autoscaler.core.spec import PolicyChoice, ScheduleRow, WorkloadSpec
 from autoscaler.errors import ConfigError
 from autoscaler.policyfile import checks, messages, positions
 from autoscaler.policyfile.parameters import choose
 from autoscaler.policyfile.positions import Document
 from autoscaler.policyfile.problems import FieldPath, PolicyFileError, Problem, did_you_mean, got
 from autoscaler.policyfile.schema import API_VERSION, KIND, ScalingPolicy
-from autoscaler.policyfile.specs import schedule_rows, to_spec, workload_of
+from autoscaler.policyfile.specs import schedule_rows, selector_of, to_spec, workload_of
 from autoscaler.policyfile.syntax import decode
-from autoscaler.ports import PolicySet
+from autoscaler.ports import PolicySet, Selection
 from autoscaler.registry import Registered, find, names
 
 SIZE_MAX = 16 * 2**20
@@ -42,11 +43,15 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A policy without a mistake of its own. ``spec`` has no schedule rows yet: those depend on the time."""
+    """A policy without a mistake of its own. ``spec`` has no schedule rows yet: those depend on the time.
+
+    Of a policy for many, ``row`` gives the spec of each workload by its name, and ``spec`` is that of any.
+    """
 
     document: Document
     policy: ScalingPolicy
     spec: WorkloadSpec
+    row: Callable[[str], WorkloadSpec]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,8 @@ def _policy(document: Document) -> tuple[Loaded | None, list[Problem]]:
     if policy is not None and chosen is not None and not problems:
         registered, choice = chosen
         origin = f"{document.file} ({policy.metadata.name})"
-        return Loaded(document, policy, to_spec(policy, choice, registered.traits.behavior, origin)), []
+        row = partial(to_spec, policy, choice, registered.traits.behavior, origin)
+        return Loaded(document, policy, row(), row), []
     structural = {problem.field for problem in document.problems}  # what YAML has lost is not what the user gave
     return None, [problem for problem in problems if problem in document.problems or problem.field not in structural]
 
@@ -190,8 +196,9 @@ def _twice(policies: Sequence[Loaded]) -> Iterator[Problem]:
     for loaded in policies:
         workload, metadata = workload_of(loaded.policy), loaded.policy.metadata
         group = workload.api_version.rpartition("/")[0]
-        first = targets.setdefault((group, workload.kind, workload.namespace, workload.name), loaded)
-        if first is not loaded:
+        unnamed = () if loaded.policy.spec.targets is None else (metadata.name,)  # who finds a workload may find it beside others
+        first = targets.setdefault((group, workload.kind, workload.namespace, workload.name, *unnamed), loaded)
+        if first is not loaded and not unnamed:
             text = f"{workload} already has a policy, at {_place(first, 'scaleTargetRef')}; expected one for each workload"
             yield loaded.document.problem(("spec", "scaleTargetRef"), text)
         first = named.setdefault((metadata.namespace, metadata.name), loaded)
@@ -207,11 +214,18 @@ def _place(loaded: Loaded, field: str = "") -> str:
 
 def to_specs(policies: Sequence[Loaded], now_s: float) -> PolicySet:
     """What the core needs from now on for 48 hours: schedules are expanded that far."""
-    specs = []
+    specs, selections = [], []
     for loaded in policies:
-        windows = loaded.policy.spec.schedule
-        specs.append(replace(loaded.spec, schedule=schedule_rows(windows, now_s)) if windows else loaded.spec)
-    return PolicySet(tuple(specs), tuple(str(problem) for problem in remarks(policies, now_s)))
+        rows, selector = schedule_rows(loaded.policy.spec.schedule, now_s), selector_of(loaded.policy)
+        if selector is None:
+            specs.append(replace(loaded.spec, schedule=rows) if rows else loaded.spec)
+        else:
+            selections.append(Selection(selector, partial(_row, loaded, rows), loaded.spec.origin))
+    return PolicySet(tuple(specs), tuple(str(problem) for problem in remarks(policies, now_s)), tuple(selections))
+
+
+def _row(loaded: Loaded, schedule: tuple[ScheduleRow, ...], name: str) -> WorkloadSpec:
+    return replace(loaded.row(name), schedule=schedule)
 
 
 def remarks(policies: Iterable[Loaded], now_s: float) -> list[Problem]:

@@ -91,6 +91,8 @@ Interval: TypeAlias = Annotated[float, BeforeValidator(_interval), WithJsonSchem
 Moment: TypeAlias = Annotated[float, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 Cron: TypeAlias = Annotated[str, AfterValidator(schedule.checked_cron)]
 Zone: TypeAlias = Annotated[str, AfterValidator(schedule.checked_zone)]
+ApiVersion: TypeAlias = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[0-9]+((alpha|beta)[0-9]+)?$")]
+KindName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=_LABEL_MAX)]
 LabelName: TypeAlias = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
 Query: TypeAlias = Annotated[str, AfterValidator(_filled)]
 
@@ -125,12 +127,43 @@ class Metadata(_Part):
 class ScaleTargetRef(_Part):
     """What is scaled: anything with a /scale subresource."""
 
-    api_version: Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[0-9]+((alpha|beta)[0-9]+)?$")] = "apps/v1"
+    api_version: ApiVersion = "apps/v1"
     """Group and version, such as apps/v1."""
-    kind: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=_LABEL_MAX)] = "Deployment"
+    kind: KindName = "Deployment"
     """Deployment, StatefulSet, ReplicaSet, or the kind of a custom resource."""
     name: Name
     """The object's name, in the policy's namespace."""
+
+
+class Expression(_Part):
+    """A condition on one label."""
+
+    key: Annotated[str, Field(min_length=1, max_length=317)]
+    """The label."""
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    """How it is held against the values."""
+    values: tuple[str, ...] = ()
+    """For In and NotIn."""
+
+
+class SelectorField(_Part):
+    """As in Kubernetes: all that is given must hold; empty: all workloads of the kind in the namespace."""
+
+    match_labels: dict[str, str] = Field(default_factory=dict)
+    """Labels and the values that they must have."""
+    match_expressions: tuple[Expression, ...] = ()
+    """Further conditions."""
+
+
+class Targets(_Part):
+    """Many workloads of one kind in the policy's namespace; newcomers are found as they come."""
+
+    api_version: ApiVersion = "apps/v1"
+    """Group and version, such as apps/v1."""
+    kind: KindName = "Deployment"
+    """Deployment, StatefulSet, ReplicaSet, or the kind of a custom resource."""
+    selector: SelectorField
+    """Which of them."""
 
 
 class Labels(_Part):
@@ -272,8 +305,12 @@ class ModeField(_Part):
 class Spec(_Part):
     """What is scaled, by which load, within which limits."""
 
-    scale_target_ref: ScaleTargetRef
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["scaleTargetRef"]}, {"required": ["targets"]}]})
+
+    scale_target_ref: ScaleTargetRef | None = None
     """What is scaled."""
+    targets: Targets | None = None
+    """Instead of scaleTargetRef: many workloads, each scaled by its own series of each query."""
     min_replicas: Replicas = 1
     """The fewest replicas; 0 needs a metric with averageValue, which has a value without pods too."""
     max_replicas: Annotated[Replicas, Field(ge=1)]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import nan
 
 from autoscaler.core.behavior import Behavior, BehaviorDefaults, Direction, RateRule, Select
+from autoscaler.core.selector import Operator, Requirement, Selector
 from autoscaler.core.spec import Coverage, Fallback, PolicyChoice, Query, ScheduleRow, SeriesSpec, When, WorkloadSpec
 from autoscaler.core.types import Mode, TargetKind, Workload
 from autoscaler.policyfile.coverage import default_coverage
@@ -23,18 +24,34 @@ def mode_name(mode: Mode) -> str:
     return next(name for name, code in _MODE.items() if code == mode)
 
 
-def workload_of(policy: ScalingPolicy) -> Workload:
-    """What the policy scales."""
-    ref = policy.spec.scale_target_ref
-    return Workload(policy.metadata.namespace, ref.name, ref.kind, ref.api_version)
+ANY = "*"
+"""Stands for the name of a workload that a policy for many has yet to find."""
 
 
-def to_spec(policy: ScalingPolicy, choice: PolicyChoice, defaults: BehaviorDefaults, origin: str) -> WorkloadSpec:
-    """The core's spec, with its schedule still to be expanded (:func:`schedule_rows`)."""
-    spec = policy.spec
+def workload_of(policy: ScalingPolicy, name: str = ANY) -> Workload:
+    """What the policy scales; of a policy for many, the one of that name."""
+    ref, targets, namespace = policy.spec.scale_target_ref, policy.spec.targets, policy.metadata.namespace
+    if ref is not None:
+        return Workload(namespace, ref.name, ref.kind, ref.api_version)
+    return Workload(namespace, name) if targets is None else Workload(namespace, name, targets.kind, targets.api_version)
+
+
+def selector_of(policy: ScalingPolicy) -> Selector | None:
+    """Whom a policy for many is for; None: it names its workload."""
+    targets = policy.spec.targets
+    if targets is None:
+        return None
+    labels = [Requirement(key, Operator.IN, (value,)) for key, value in sorted(targets.selector.match_labels.items())]
+    further = [Requirement(each.key, Operator(each.operator), each.values) for each in targets.selector.match_expressions]
+    return Selector(policy.metadata.namespace, targets.kind, targets.api_version, (*labels, *further))
+
+
+def to_spec(policy: ScalingPolicy, choice: PolicyChoice, defaults: BehaviorDefaults, origin: str, name: str = ANY) -> WorkloadSpec:
+    """The core's spec, with its schedule still to be expanded (:func:`schedule_rows`); ``name`` as for :func:`workload_of`."""
+    spec, workload = policy.spec, workload_of(policy, name)
     return WorkloadSpec(
-        workload=workload_of(policy),
-        series=tuple(_series(metric, workload_of(policy)) for metric in spec.metrics),
+        workload=workload,
+        series=tuple(_series(metric, workload) for metric in spec.metrics),
         policy=choice,
         behavior=behavior_of(spec.behavior, defaults),
         min_replicas=spec.min_replicas,
@@ -44,7 +61,7 @@ def to_spec(policy: ScalingPolicy, choice: PolicyChoice, defaults: BehaviorDefau
         mode=_MODE[spec.mode.type],
         mode_until_s=nan if spec.mode.until is None else spec.mode.until,
         startup_s=nan if spec.startup is None else spec.startup,
-        coverage=_coverage(policy),
+        coverage=_coverage(policy, workload),
         origin=origin,
     )
 
@@ -64,8 +81,8 @@ def schedule_rows(windows: Iterable[Window], now_s: float, ahead_s: float = AHEA
     return expand(given, now_s, now_s + ahead_s) if given else ()
 
 
-def _coverage(policy: ScalingPolicy) -> Coverage | None:
-    given, workload = policy.spec.coverage, workload_of(policy)
+def _coverage(policy: ScalingPolicy, workload: Workload) -> Coverage | None:
+    given = policy.spec.coverage
     if given is None:
         return default_coverage(workload, policy.spec.metrics[0].prometheus.endpoint)
     return Coverage(Query(given.query, given.endpoint), match_of(given.labels, workload), is_given=True)
@@ -82,7 +99,7 @@ def match_of(labels: Labels | None, workload: Workload) -> tuple[tuple[str, str]
 def _series(metric: Metric, workload: Workload) -> SeriesSpec:
     target = metric.target
     kind = TargetKind.AVERAGE_VALUE if target.value is None else TargetKind.VALUE
-    source = metric.prometheus
+    source, full = metric.prometheus, metric.saturation
     return SeriesSpec(
         name=metric.name,
         query=Query(source.query, source.endpoint, empty_is_zero=source.when_empty == "zero"),
@@ -90,7 +107,8 @@ def _series(metric: Metric, workload: Workload) -> SeriesSpec:
         target_kind=kind,
         activation=metric.activation,
         match=match_of(source.labels, workload),
-        saturation=None if metric.saturation is None else Query(metric.saturation.query, metric.saturation.endpoint),
+        saturation=None if full is None else Query(full.query, full.endpoint),
+        saturation_match=() if full is None else match_of(full.labels, workload),
     )
 
 

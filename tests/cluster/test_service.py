@@ -224,3 +224,33 @@ def test_policies_are_read_again_and_a_bad_file_changes_nothing(
     service.hang_up()
     wait_until("SIGHUP reads again", lambda: service.log().count("policies read") >= 4, timeout_s=10)
     assert service.get("/healthz") == (200, "ok\n")
+
+
+def test_one_policy_scales_every_workload_that_its_selector_finds(
+    service: Service, control_plane: ControlPlane, exporter: Exporter, namespace: str
+) -> None:
+    def labelled(name: str, team: str) -> dict[str, Any]:
+        manifest = objects.deployment(namespace, name)
+        manifest["metadata"]["labels"] = {"team": team}
+        return manifest
+
+    api = control_plane.api
+    targets = {name: api.create(labelled(name, team)) for name, team in (("web", "shop"), ("api", "shop"), ("other", "ads"))}
+    for name, rate in (("web", 68.0), ("api", 38.0), ("other", 68.0), ("late", 28.0)):
+        exporter.set_rate(namespace, name, rate)
+    query = f'sum by (app) (rate(http_requests_total{{namespace="{namespace}"}}[5s]))'
+    many = policy(
+        namespace,
+        "many",
+        scaleTargetRef=None,
+        targets={"kind": "Deployment", "selector": {"matchLabels": {"team": "shop"}}},
+        metrics=[{"name": "load", "prometheus": {"query": query, "labels": {"name": "app"}}, "target": {"averageValue": "10"}}],
+    )
+    service.write(many)
+    targets["web"].wait_replicas(7, timeout_s=60)
+    targets["api"].wait_replicas(4, timeout_s=40)
+    late = api.create(labelled("late", "shop"))
+    late.wait_replicas(3, timeout_s=40)
+    assert targets["other"].replicas() == 1
+    assert service.get(f"/api/v1/workloads/{namespace}/other")[0] == 404
+    assert service.said("found: 1 (late)")

@@ -84,7 +84,8 @@ def test_mistakes_of_all_files_at_once_and_in_order(tmp_path: Path, policy_text:
     assert [line.removeprefix(f"{tmp_path}/") for line in told(tmp_path)] == [
         'a.yaml:6:16: spec.minReplicas: expected a whole number, got the text "two"',
         (
-            "a.yaml:13:3: spec.wrong: unknown field; known: scaleTargetRef, minReplicas, maxReplicas, interval, metrics, policy, behavior, "
+            "a.yaml:13:3: spec.wrong: unknown field; known: scaleTargetRef, targets, minReplicas, maxReplicas, interval, "
+            "metrics, policy, behavior, "
             "schedule, fallback, mode, coverage, startup"
         ),
         "b.yaml:6:16: spec.minReplicas: 2 is above maxReplicas 1; expected at most that",

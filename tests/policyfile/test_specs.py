@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from autoscaler.core.behavior import HPA_BEHAVIOR, NO_BEHAVIOR, Behavior, BehaviorDefaults, RateRule, Select
+from autoscaler.core.selector import Operator, Requirement, Selector
 from autoscaler.core.spec import Coverage, Fallback, Query, ScheduleRow, SeriesSpec, When, WorkloadSpec
 from autoscaler.core.types import Mode, TargetKind, Workload
 from autoscaler.policyfile.load import File, assemble, parse, to_specs
@@ -34,7 +35,7 @@ spec:
     - name: busy
       prometheus: {query: up}
       target: {value: 0.7}
-      saturation: {query: max(full), endpoint: other}
+      saturation: {query: max(full), endpoint: other, labels: {name: app}}
   policy: {type: movingAverage, kind: weighted, window: 5m, panicThreshold: 3}
   behavior: {scaleDown: {stabilizationWindowSeconds: 60}}
   schedule:
@@ -64,7 +65,9 @@ def test_every_field_reaches_the_core() -> None:
             SeriesSpec(
                 "requests", Query("up", "other", empty_is_zero=True), 1.5, activation=5.0, match=(("ns", "shop"), ("deployment", "orders"))
             ),
-            SeriesSpec("busy", Query("up"), 0.7, TargetKind.VALUE, saturation=Query("max(full)", "other")),
+            SeriesSpec(
+                "busy", Query("up"), 0.7, TargetKind.VALUE, saturation=Query("max(full)", "other"), saturation_match=(("app", "orders"),)
+            ),
         ),
         policy=spec.policy,
         behavior=replace(given, down=replace(given.down, window_s=60.0)),
@@ -170,3 +173,33 @@ def test_warnings(policy_text: Callable[..., str], change: tuple[str, str], warn
     told = to_specs(assemble([parse(File("f.yaml", text.encode()))]), NOW_S).warnings
     assert len(told) == len(warnings)
     assert all(words in warning for words, warning in zip(warnings, told, strict=True))
+
+
+def test_a_policy_for_many_gives_a_row_for_each_that_it_finds() -> None:
+    text = """\
+apiVersion: autoscaler.dev/v1alpha1
+kind: ScalingPolicy
+metadata: {name: many, namespace: shop}
+spec:
+  targets:
+    kind: StatefulSet
+    selector:
+      matchLabels: {team: sales}
+      matchExpressions: [{key: tier, operator: NotIn, values: [test, canary]}]
+  maxReplicas: 9
+  metrics:
+    - {name: load, prometheus: {query: load, labels: {name: app}}, target: {averageValue: 2}}
+  schedule: [{name: day, start: 0 8 * * *, end: 0 18 * * *, minReplicas: 5}]
+  policy: {type: movingAverage}
+"""
+    policies = to_specs(assemble([parse(File("shop.yaml", text.encode()))]), NOW_S)
+    assert policies.specs == ()
+    (selection,) = policies.selections
+    requirements = (Requirement("team", Operator.IN, ("sales",)), Requirement("tier", Operator.NOT_IN, ("test", "canary")))
+    assert selection.selector == Selector("shop", "StatefulSet", "apps/v1", requirements)
+    row = selection.row("db")
+    assert row == selection.row("db"), "the same again is no change"
+    assert (row.workload, row.series[0].match, row.max_replicas) == (Workload("shop", "db", "StatefulSet"), (("app", "db"),), 9)
+    assert [window.min_replicas for window in row.schedule] == [5.0] * len(row.schedule) != []
+    assert row.coverage is not None
+    assert [value for _, value in row.coverage.match] == ["db"]

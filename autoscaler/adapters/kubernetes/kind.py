@@ -21,6 +21,7 @@ from autoscaler.adapters.kubernetes.namespaces import Namespaces
 from autoscaler.adapters.kubernetes.reflector import Around, Handlers, Key, Reflector, Selection
 from autoscaler.adapters.kubernetes.scale import Scale, write_scale
 from autoscaler.adapters.kubernetes.wire import Object, T
+from autoscaler.core.selector import Selector
 from autoscaler.core.types import Target
 from autoscaler.errors import AutoscalerError
 from autoscaler.ports import NOT_SEEN, TargetFacts
@@ -85,6 +86,17 @@ class Kind(ABC, Generic[T]):
             problem = f"no sign of life from the watch of {reflector.resource} for over {self._shared.stale_after_s:g} s"
             return self._same(key, replace(facts, state=Target.STALE, problem=_because(problem, reflector.problem)))
         return facts
+
+    def selected(self, selector: Selector) -> frozenset[str] | None:
+        """The names of those that fit; None while that is not known for sure."""
+        reflector = self.reflector
+        if reflector is None or self._trouble() is not None or reflector.age_s() > self._shared.stale_after_s:
+            return None
+        return frozenset(
+            name
+            for (namespace, name), item in reflector.objects.items()
+            if namespace == selector.namespace and item.metadata.deletion_timestamp is None and selector.fits(item.metadata.labels)
+        )
 
     async def run(self) -> None:
         """Find the kind and reflect its objects, again and again, until cancelled."""

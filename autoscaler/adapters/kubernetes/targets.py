@@ -14,6 +14,7 @@ from autoscaler.adapters.kubernetes.namespaces import Namespaces
 from autoscaler.adapters.kubernetes.ownership import entries_of_replicas, owner_of, read_managed
 from autoscaler.adapters.kubernetes.reflector import Around, Key
 from autoscaler.adapters.kubernetes.subresource import ScaleKind
+from autoscaler.core.selector import Selector
 from autoscaler.core.types import Target, Workload
 from autoscaler.errors import StaleViewError
 from autoscaler.metrics import WATCH_AGE
@@ -35,6 +36,8 @@ class KubernetesCluster:
         self._kinds: dict[Scope, Kind[Any]] = {}
         self._where: dict[Workload, tuple[Kind[Any], Key]] = {}
         self._outside: dict[Workload, TargetFacts] = {}
+        self._workloads: tuple[Workload, ...] = ()
+        self._selectors: tuple[Selector, ...] = ()
         self._changed = asyncio.Event()
         self._conflicts = Conflicts(around, self._shared.discovery)
         self._merged: dict[Workload, tuple[TargetFacts, Rival | None, TargetFacts]] = {}
@@ -56,14 +59,35 @@ class KubernetesCluster:
 
     def follow(self, workloads: Iterable[Workload]) -> None:
         """Keep facts of just these from now on; watches start and stop as they are needed."""
+        self._workloads = tuple(workloads)
+        self._arrange()
+
+    def select(self, selectors: Iterable[Selector]) -> None:
+        """Keep knowing who fits just these from now on."""
+        self._selectors = tuple(selectors)
+        self._arrange()
+
+    def selected(self, selector: Selector) -> frozenset[str] | None:
+        """The names of those that fit; None while that is not known. Nobody fits in a namespace that is not ours to watch."""
+        if self._namespaces is not None and selector.namespace not in self._namespaces:
+            return frozenset()
+        kind = self._kinds.get(self._scope(selector.api_version, selector.kind, selector.namespace))
+        return None if kind is None else kind.selected(selector)
+
+    def _scope(self, api_version: str, kind: str, namespace: str) -> Scope:
+        return Scope(api_version, kind, "" if self._namespaces is None else namespace)
+
+    def _arrange(self) -> None:
         wanted: dict[Scope, dict[Workload, Key]] = {}
         self._outside = {}
-        for workload in workloads:
+        for selector in self._selectors:
+            if self._namespaces is None or selector.namespace in self._namespaces:
+                wanted.setdefault(self._scope(selector.api_version, selector.kind, selector.namespace), {})
+        for workload in self._workloads:
             if self._namespaces is not None and workload.namespace not in self._namespaces:
                 self._outside[workload] = TargetFacts(Target.FORBIDDEN, problem=self._not_ours(workload))
                 continue
-            namespace = "" if self._namespaces is None else workload.namespace
-            scope = Scope(workload.api_version, workload.kind, namespace)
+            scope = self._scope(workload.api_version, workload.kind, workload.namespace)
             wanted.setdefault(scope, {})[workload] = (workload.namespace, workload.name)
         self._kinds = {scope: self._kinds.get(scope) or self._make(scope) for scope in wanted}
         self._where = {workload: (self._kinds[scope], key) for scope, rows in wanted.items() for workload, key in rows.items()}

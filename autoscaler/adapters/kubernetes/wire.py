@@ -15,6 +15,7 @@ class Metadata(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     resource_version: str
     namespace: str = ""
     deletion_timestamp: str | None = None
+    labels: dict[str, str] = {}
 
 
 class Object(msgspec.Struct, frozen=True, gc=False):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autoscaler.core.selector import Operator, Requirement, Selector
 from autoscaler.core.types import Target, Workload
 from autoscaler.errors import StaleViewError
 from autoscaler.metrics import WATCH_AGE
@@ -220,3 +221,40 @@ class TestFollowing:
         async with following(tmp_path, [], list=listing("10")) as rig:
             facts = rig.cluster.facts(WEB)
             assert str(facts.replicas) == str(facts.ready) == str(nan)
+
+
+def labelled(name: str, version: int, namespace: str = "shop", **labels: str) -> Json:
+    item = deployment(version, name=name)
+    item["metadata"] |= {"labels": labels, "namespace": namespace}
+    return item
+
+
+SELECTOR = Selector("shop", "Deployment", "apps/v1", (Requirement("team", Operator.IN, ("web",)),))
+
+
+class TestSelected:
+    async def test_those_that_fit_as_they_come_and_go(self, tmp_path: Path) -> None:
+        there = listing(
+            "10", labelled("a", 1, team="web"), labelled("b", 2, team="ads"), labelled("c", 3, "other", team="web"), thing("d", 4)
+        )
+        feed = Feed()
+        async with following(tmp_path, [], list=there, watch=feed.step) as rig:
+            assert rig.cluster.selected(SELECTOR) is None, "nobody has looked yet"
+            rig.cluster.select([SELECTOR])
+            await rig.until(lambda: rig.cluster.selected(SELECTOR) == frozenset({"a"}))
+            assert len(rig.server.of("list")) == 1
+            feed.send("ADDED", labelled("e", 11, team="web"))
+            await rig.until(lambda: rig.cluster.selected(SELECTOR) == frozenset({"a", "e"}))
+            feed.send("MODIFIED", labelled("a", 12, team="ads"))
+            await rig.until(lambda: rig.cluster.selected(SELECTOR) == frozenset({"e"}))
+
+    async def test_not_known_where_it_may_not_be_listed(self, tmp_path: Path) -> None:
+        async with following(tmp_path, [WEB], list=status(403, "deployments is forbidden")) as rig:
+            rig.cluster.select([SELECTOR])
+            await rig.seen(WEB, Target.FORBIDDEN)
+            assert rig.cluster.selected(SELECTOR) is None
+
+    async def test_nobody_in_a_namespace_that_is_not_watched(self, tmp_path: Path) -> None:
+        async with following(tmp_path, [], ["other"]) as rig:
+            rig.cluster.select([SELECTOR])
+            assert rig.cluster.selected(SELECTOR) == frozenset()
