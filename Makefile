@@ -42,6 +42,10 @@ cluster-test: $(VENV)/.dev ## Run the tests against a real Kubernetes and a real
 bench: $(VENV)/.dev ## Measure `decide` for 10 000 workloads: median, p99 and memory
 	@$(BIN)/python -m benchmarks.decide
 
+.PHONY: bench-policies
+bench-policies: $(VENV)/.dev ## Measure how late and how dear policies are on all recorded loads (an hour; BENCH=--quick: two minutes)
+	@$(BIN)/python -m benchmarks.policies $(BENCH)
+
 .PHONY: bench-day
 bench-day: $(VENV)/.dev ## Play a day of 500 workloads with faults at random: nothing leaks, every write is explained
 	@$(BIN)/python -m benchmarks.day

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from math import isfinite
@@ -82,7 +83,7 @@ def collected(tasks: Iterable[Task], folder: Path) -> list[Row]:
 def main(arguments: list[str]) -> None:
     """Read the command line, run what is missing, write the result."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks policies", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.policies", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--preset", choices=tuple(PRESETS), default="headline", help="how much is run")
     parser.add_argument("--quick", action="store_const", const="quick", dest="preset", help="two minutes on two cores")
@@ -125,3 +126,7 @@ def _shown(made: Iterator[tuple[Task, list[Row]]], total: int, done: int) -> Ite
         for task, rows in made:
             bar.update(line, advance=1, description=task.name)
             yield task, rows
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

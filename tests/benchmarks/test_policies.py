@@ -104,7 +104,7 @@ def test_losers_come_first(folder: Path) -> None:
 
 def test_the_program_writes_a_result_and_a_page(folder: Path, tmp_path: Path) -> None:
     """One task of the quick preset, by the command that the Makefile has."""
-    command = [sys.executable, "-m", "benchmarks", "policies", "--quick", "--only", "azure", "--workers", "1", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks.policies", "--quick", "--only", "azure", "--workers", "1", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "azure_llm_conv_10s" in done.stdout
