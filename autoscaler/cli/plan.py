@@ -33,6 +33,9 @@ _STEP_S = 15.0
 _DATED_S = 1e9
 """Stamps above this are seconds since 1970, those below since the start."""
 
+_PODS_MAX = 20_000
+"""No workload has more pods, and a simulation of them takes its time."""
+
 _FEW = 100.0
 """So many requests a step and pod vary by ten per cent."""
 
@@ -110,6 +113,7 @@ def prepare(wishes: Wishes) -> Plan:
         trace, factor = scaled(trace, plant, wishes.median_replicas)
         notes.append(f"the load is multiplied by {factor:.4g}: its median needs {wishes.median_replicas:g} pods at their limit")
     rate = rates(trace, step_s, hold=wishes.hold)
+    _refuse_absurd(float(rate.max()), limit)
     warm_s = _warm_up(wishes, rate.size * step_s, notes)
     dated = float(trace.start_s[0]) > _DATED_S
     start_s = float(trace.start_s[0]) // spec.interval_s * spec.interval_s if dated else START_S
@@ -207,6 +211,14 @@ def _limit(wishes: Wishes, spec: WorkloadSpec, series: SeriesSpec) -> float:
         f"what one pod of {spec.workload} carries is not known: the target of {spec.policy.name} has headroom in it. "
         "Give --limit, the load per pod up to which its objective holds; `autoscaler tune` finds it in your history"
     )
+
+
+def _refuse_absurd(peak: float, limit: float) -> None:
+    if peak > _PODS_MAX * limit:
+        raise ConfigError(
+            f"the load reaches {peak:.4g}, which at {limit:g} a pod are {peak / limit:.3g} pods, expected at most {_PODS_MAX:g}: "
+            "is the limit in the metric's unit?"
+        )
 
 
 def _startup(wishes: Wishes, spec: WorkloadSpec, found: Startup | None) -> Startup:

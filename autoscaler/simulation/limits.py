@@ -3,7 +3,7 @@
 Rows are put into bins of load per pod. The share that went wrong can only rise with the load, so the bins' shares are made to (pool
 adjacent violators; Barlow et al., Statistical Inference under Order Restrictions, 1972). The limit is where they first exceed what is
 allowed, on a straight line between the bins' means. Its uncertainty is that of resampled blocks of an hour, since neighbouring rows
-are no independent witnesses.
+are no independent witnesses; and at least the distance between these two bins, since nothing is known of the loads between them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The highest load per pod within the objective, and the 5th and 95th percentile of what resampling gives.
+    """The highest load per pod within the objective, and an interval that holds it in nine of ten cases.
 
     ``exceeded``: whether any load was too high; if none was, ``load`` is just the highest seen, and the limit at least that.
     ``bins_load`` and ``bins_share`` are the bins, ``fitted`` their rising shares.
@@ -75,13 +75,17 @@ def limit_of(witness: Witness, allowed: float, seed: int = 0) -> Limit:
     draws = _resampled(table, allowed, seed)
     low, high = (float(np.quantile(draws, edge)) for edge in _EDGES)
     exceeded = found is not None
+    if found is not None:
+        after = int(np.searchsorted(means, found, side="right"))
+        low, high = min(low, float(means[after - 1])), max(high, float(means[min(after, means.size - 1)]))
     return Limit(found if found is not None else float(means[-1]), low, high, exceeded, load.size, means, share, fitted)
 
 
 def _bins(load: Floats) -> tuple[Ints, int]:
-    """The bin of each row: equal in rows, as many as are worth it."""
+    """The bin of each row: equal in rows, as many as are worth it, and cut where they would be wide: the extremes are what matters."""
     count = max(2, min(_BINS, load.size // _BIN_ROWS_MIN))
-    edges = np.unique(np.quantile(load, np.linspace(0, 1, count + 1)[1:-1]))
+    even = np.linspace(load.min(), load.max(), _BINS // 2 + 1)[1:-1]
+    edges = np.unique(np.concatenate([np.quantile(load, np.linspace(0, 1, count + 1)[1:-1]), even]))
     return np.searchsorted(edges, load, side="right").astype(np.int64), edges.size + 1
 
 

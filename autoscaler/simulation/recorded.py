@@ -54,11 +54,10 @@ def recorded(name: str, at_s: Floats, values: Floats, asked_from_s: float) -> Tr
 
 def _refuse_counter(name: str, values: Floats) -> None:
     """A load goes up and down; what only rises, but for restarts to near nothing, is a counter that nobody took the rate of."""
-    change = np.diff(values)
-    falls = change < 0
+    values = values[np.append(True, np.diff(values) != 0)]  # a scrape may be older than a row
+    falls = np.diff(values) < 0
     restarts = falls & (values[1:] < 0.5 * values[:-1])
-    rises = (change > 0).mean() if change.size else 0.0
-    if values.size >= _COUNTER_ROWS and rises > 0.5 and falls.mean() <= _COUNTER_FALLS and (falls == restarts).all():  # noqa: PLR2004 - half
+    if values.size >= _COUNTER_ROWS and falls.mean() <= _COUNTER_FALLS and (falls == restarts).all():
         raise ConfigError(
             f"{name}: the values only rise ({values[0]:g} to {values[-1]:g}, {int(restarts.sum())} restarts): a counter, not a load; "
             "put rate(...[1m]) around it"

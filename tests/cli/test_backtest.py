@@ -177,6 +177,7 @@ def test_a_load_that_is_none_is_refused(run: Run, tmp_path: Path, csv: str, comp
         pytest.param(
             (*OWN, *QUICK, "--workload", "api"), "--workload api: no policy in the file is for it; there are shop/web", id="nobody"
         ),
+        pytest.param((*OWN, "--limit", "0.001"), "e+06 pods, expected at most 20000: is the limit in", id="absurd-limit"),
         pytest.param((*OWN, *QUICK, "--html", "no/page.html"), "--html no/page.html: no such directory", id="no-directory"),
         pytest.param(("backtest", "-f", "none.yaml", "--trace", "web.csv"), "none.yaml", id="no-file"),
         pytest.param(

@@ -57,6 +57,7 @@ def recorded(end_s: float) -> list[History]:
     rate, start_s = load(), end_s - ROWS * STEP_S
     ready = np.repeat(np.ceil(rate.reshape(-1, 30).max(axis=1) / 80), 30)
     crowded = slice(8 * 1440 + 600, 8 * 1440 + 960)
+    ready[5 * 1440 : 6 * 1440] = np.floor(rate[5 * 1440 : 6 * 1440] / 86)  # a day around what pods carry
     ready[crowded] = np.floor(rate[crowded] / 118)
     count = np.cumsum(rate * STEP_S)
     late = np.cumsum(np.maximum(rate - LATE_FROM * ready, 0) * STEP_S)

@@ -54,6 +54,7 @@ def test_a_value_stands_for_the_step_before_it() -> None:
         pytest.param((nan, 4, nan), "found 1 values", id="one-row"),
         pytest.param((0, 0, 0), "every rate is 0", id="zeros"),
         pytest.param(tuple(range(400)), r"only rise \(0 to 399, 0 restarts\): a counter, not a load; put rate", id="counter"),
+        pytest.param(tuple(k // 4 for k in range(1600)), "0 restarts", id="counter-scraped-every-fourth-row"),
         pytest.param((*range(2000), *range(2000)), "1 restarts", id="counter-that-restarts"),
     ],
 )
