@@ -59,7 +59,7 @@ class Group:
         self.roster = Roster(interval_s, around.mode)
         self.records: deque[TickRecord] = deque(maxlen=KEPT_TICKS)
         self.curves: deque[tuple[float, Floats, Floats, Floats]] = deque(maxlen=CURVE_TICKS)
-        self.writer = Writer(around.cluster, around.clock, around.recorder, around.free)
+        self.writer = Writer(around.cluster, around.clock, around.recorder, around.free, around.memories.note)
         self._cluster, self._clock, self._recorder = around.cluster, around.clock, around.recorder
         self._memories = around.memories
         self._observer = Observer(around.source, around.clock, interval_s)
@@ -211,8 +211,6 @@ class Group:
                 for each, place in self.roster.series(workload).items():
                     if fields := kept.series.get(digest(place.call, each)):
                         series.setdefault(place.call, {})[place.slot] = fields
-            if current[slot] == 0 and not (slot in found and found[slot].zero_ours):
-                self.writer.adopt_zero(workload, at_s)
         if found:
             self._state = remembering(self._state, spec, at_s, current, found)
             for call in spec.calls:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from math import inf
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from autoscaler import metrics
 from autoscaler.clock import Clock
-from autoscaler.errors import AutoscalerError, PermanentError
+from autoscaler.errors import AutoscalerError, TransientError
 from autoscaler.loops.shards import GUARD_SHARDS, POLICY_SHARDS, Kept, guard_row, policy_row, read_shards, sharded
 from autoscaler.ports import Recorder, StateStore
 
@@ -48,6 +48,7 @@ class Memories:
     def __init__(self, *, settled: bool = True) -> None:
         self.settled = settled
         self.wanted_s = inf
+        self.save: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._kept: dict[str, Kept] = {}
 
     def ready(self, now_s: float) -> bool:
@@ -58,6 +59,11 @@ class Memories:
     def settle(self, kept: Mapping[str, Kept]) -> None:
         """This is all that there is."""
         self._kept, self.settled = dict(kept), True
+
+    async def note(self) -> None:
+        """Save what is remembered now, ahead of an act that must be known after a kill. Raises TransientError if that fails."""
+        if self.save is not None:
+            await self.save()
 
     def claim(self, uid: str) -> Kept | None:
         """What is kept of that object; afterwards the claimer remembers it."""
@@ -74,12 +80,14 @@ class StateKeeper:
 
     def __init__(self, store: StateStore | None, clock: Clock, recorder: Recorder) -> None:
         self.memories = Memories(settled=store is None)
+        self.memories.save = None if store is None else self._note
         self._store, self._clock, self._recorder = store, clock, recorder
         self._collect: Collect = lambda _: {}
         self._saved: dict[int, bytes] = {}
         self._used = {GUARD_SHARDS: 1, POLICY_SHARDS: 1}
         self._problem = ""
         self._busy = asyncio.Lock()
+        self._notes_wanted, self._notes_saved = 0, 0
 
     def keep(self, collect: Collect) -> None:
         """Save from now on what this returns."""
@@ -107,14 +115,21 @@ class StateKeeper:
         except TimeoutError:
             log.warning("the state could not be saved within %g s: the last checkpoint stays", seconds)
 
+    async def _note(self) -> None:
+        """Save guards and writers now. Who asks while another is at it shares the next save with all who do."""
+        self._notes_wanted += 1
+        mine = self._notes_wanted
+        if self._store is not None:
+            await self._save(self._store, 0.0, policies=False, unless=lambda: self._notes_saved >= mine)
+        if self._problem:
+            raise TransientError(f"not put to sleep, as it could not be noted first: {self._problem}")
+
     async def _read(self, store: StateStore) -> None:
         said = ""
         while not self.memories.settled:
             try:
                 shards = await store.load()
-            except PermanentError as error:
-                self._lose(str(error))
-            except AutoscalerError as error:
+            except AutoscalerError as error:  # a refusal too: an API server that has just started knows no Roles yet
                 if self._clock.monotonic() - self.memories.wanted_s > GIVE_UP_S:
                     self._lose(str(error))
                     continue
@@ -142,9 +157,12 @@ class StateKeeper:
         self.memories.settle({})
         log.warning("the saved state is lost, windows begin with the current counts: %s", problem)
 
-    async def _save(self, store: StateStore, pace_s: float, *, policies: bool) -> None:
-        """Write the shards that are not as they were saved last."""
+    async def _save(self, store: StateStore, pace_s: float, *, policies: bool, unless: Callable[[], bool] = lambda: False) -> None:
+        """Write the shards that are not as they were saved last; nothing if, once it is our turn, ``unless`` holds."""
         async with self._busy:
+            if unless():
+                return
+            noted = self._notes_wanted
             documents = await self._documents(policies=policies)
             changed = {shard: data for shard, data in documents.items() if self._saved.get(shard) != data}
             problem = ""
@@ -161,6 +179,7 @@ class StateKeeper:
                     self._recorder.add(metrics.STATE_WRITES, "ok")
             self._recorder.set(metrics.STATE_BYTES, value=float(sum(map(len, self._saved.values()))))
             self._tell(problem)
+            self._notes_saved = noted
 
     async def _documents(self, *, policies: bool) -> dict[int, bytes]:
         kept = self.memories.unclaimed(self._clock.now() - UNCLAIMED_S) | dict(self._collect(policies))

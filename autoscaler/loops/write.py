@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from math import nan
-from typing import Any
+from typing import Any, TypeAlias
 
 from autoscaler import metrics
 from autoscaler.clock import Clock
@@ -68,11 +68,19 @@ class Standing:
 NOTHING_WRITTEN = Standing()
 
 
+Note: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+
+async def _no_note() -> None:
+    """Nobody saves anything."""
+
+
 class Writer:
     """The writes of one group; ``free`` bounds those of all groups together."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, recorder: Recorder, free: asyncio.Semaphore) -> None:
-        self._cluster, self._clock, self._recorder, self._free = cluster, clock, recorder, free
+    def __init__(self, cluster: Cluster, clock: Clock, recorder: Recorder, free: asyncio.Semaphore, note: Note = _no_note) -> None:
+        """``note`` saves what is remembered now: a zero is noted before it is written, or nobody would wake it after a kill."""
+        self._cluster, self._clock, self._recorder, self._free, self._note = cluster, clock, recorder, free, note
         self._tasks: dict[Workload, asyncio.Task[None]] = {}
         self._questions: set[asyncio.Task[None]] = set()
         self._standings: dict[Workload, Standing] = {}
@@ -89,23 +97,29 @@ class Writer:
 
     async def _write(self, workload: Workload, seen: TargetFacts, write: Written) -> None:
         fields = {"workload": str(workload), "from": write.before, "to": write.after}
-        async with self._free:
-            before = self.standing(workload)
-            self._know(workload, write, Outcome.UNSURE)
-            try:
+        before = self.standing(workload)
+        self._know(workload, write, Outcome.UNSURE)
+        noted = False
+        try:
+            if write.after == 0:
+                await self._note()
+            noted = True
+            async with self._free:
                 await self._cluster.scale(workload, seen, int(write.after))
-            except StaleViewError as error:
+        except StaleViewError as error:
+            self._know(workload, before.last, before.outcome)
+            self._failed(workload, "stale", str(error), log.info, fields)
+        except PermanentError as error:
+            self._know(workload, before.last, before.outcome)
+            self._failed(workload, "refused", str(error), log.error, fields)
+        except AutoscalerError as error:
+            if not noted:
                 self._know(workload, before.last, before.outcome)
-                self._failed(workload, "stale", str(error), log.info, fields)
-            except PermanentError as error:
-                self._know(workload, before.last, before.outcome)
-                self._failed(workload, "refused", str(error), log.error, fields)
-            except AutoscalerError as error:
-                self._failed(workload, "failed", str(error), log.warning, fields)
-            else:
-                self._recorder.add(metrics.WRITES, "ok")
-                self._know(workload, write, Outcome.CONFIRMED)
-                self._problems.pop(workload, None)
+            self._failed(workload, "failed", str(error), log.warning, fields)
+        else:
+            self._recorder.add(metrics.WRITES, "ok")
+            self._know(workload, write, Outcome.CONFIRMED)
+            self._problems.pop(workload, None)
 
     def _know(self, workload: Workload, last: Written | None, outcome: Outcome) -> None:
         self._standings[workload] = replace(self.standing(workload), last=last, outcome=outcome)
@@ -175,20 +189,6 @@ class Writer:
         """Its policy is another: forget the reverts."""
         if workload in self._standings:
             self._standings[workload] = replace(self._standings[workload], reverts_s=(), stop_until_s=nan, stopped_by="")
-
-    def adopt_zero(self, workload: Workload, at_s: float) -> None:
-        """Ask whether a zero that we do not remember is ours all the same (the process was killed); it then counts as written by us."""
-        self._ask(self._adopt_zero(workload, at_s))
-
-    async def _adopt_zero(self, workload: Workload, at_s: float) -> None:
-        try:
-            owner = await self._cluster.owner(workload)
-        except AutoscalerError as error:
-            log.warning("%s: at zero, and who set that is not known, so it counts as paused: %s", workload, error)
-            return
-        if owner is not None and owner.ours and self.standing(workload).last is None:
-            standing = replace(self.standing(workload), last=Written(at_s, nan, 0.0), outcome=Outcome.CONFIRMED)
-            self._standings[workload] = standing
 
     def problem(self, workload: Workload) -> str:
         """Why the last write did not go through; empty if it did."""

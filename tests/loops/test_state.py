@@ -147,16 +147,63 @@ async def test_a_zero_of_ours_is_woken_after_a_restart_and_one_by_hand_is_not() 
         assert made.row("hand")["reason"] == "PAUSED_AT_ZERO"
 
 
-@pytest.mark.parametrize(("writer", "woken"), [pytest.param("", 3, id="ours"), pytest.param("kubectl", 0, id="somebody-elses")])
-async def test_whose_a_zero_is_that_nobody_remembers_is_asked_of_the_api(writer: str, woken: int) -> None:
+@pytest.mark.parametrize("reached", [pytest.param(True, id="written"), pytest.param(False, id="not-yet-written")])
+async def test_a_zero_is_noted_before_it_is_written(*, reached: bool) -> None:
+    """Killed around the write, long before the next checkpoint."""
     async with world(scaled("web", min_replicas=0)) as made:
         await made.pass_ticks(1)
+
+        async def write_and_hang(workload: Workload, replicas: int) -> None:
+            if reached:
+                made.cluster.set_replicas(workload, replicas, writer="")
+            await asyncio.Event().wait()
+
+        made.cluster.before = write_and_hang
+        await made.pass_ticks(1, web=0.0)
+        await made.kill()
+        made.cluster.before = None
+        assert made.replicas() == (0 if reached else 2)
+        await made.begin()
+        await made.pass_ticks(2, web=3.0)
+        assert made.replicas() == 3
+
+
+async def test_nobody_is_put_to_sleep_whose_zero_cannot_be_noted() -> None:
+    async def fail(_: int) -> None:
+        raise TransientError("No space left on device")
+
+    async with world(scaled("web", min_replicas=0), scaled("api", min_replicas=0)) as made:
+        await made.pass_ticks(1)
+        made.store.before_save = fail
+        await made.pass_ticks(2, web=0.0, api=0.0)
+        assert (made.replicas(), made.replicas("api")) == (2, 2)
+        assert "could not be noted first: No space left on device" in made.row()["write_problem"]
+        made.store.before_save = None
+        await made.pass_ticks(1)
+        assert (made.replicas(), made.replicas("api")) == (0, 0)
+
+
+async def test_many_zeros_are_noted_together() -> None:
+    async with world(*(scaled(f"web-{number}", min_replicas=0) for number in range(30))) as made:
+        await made.pass_ticks(1)
+
+        async def take_a_moment(_: int) -> None:
+            await made.clock.sleep_until(made.clock.monotonic())
+
+        made.store.before_save = take_a_moment
+        await made.pass_ticks(1, **{f"web-{number}": 0.0 for number in range(30)})
+        assert {made.replicas(f"web-{number}") for number in range(30)} == {0}
+        assert len(made.store.writes) == 2, "the first, and then all who came meanwhile"
+
+
+async def test_a_zero_that_nobody_remembers_is_a_pause() -> None:
+    async with world(scaled("web", min_replicas=0)) as made:
+        await made.pass_ticks(2, web=0.0)
         await made.kill()
         made.store.shards.clear()
-        made.set_replicas(0, writer=writer)
         await made.begin()
         await made.pass_ticks(3, web=3.0)
-        assert made.replicas() == woken
+        assert (made.replicas(), made.row()["reason"]) == (0, "PAUSED_AT_ZERO")
 
 
 async def test_a_dry_runs_shadow_goes_on() -> None:
@@ -256,13 +303,13 @@ async def test_nothing_is_decided_before_the_state_has_been_read(caplog: pytest.
 
 
 @pytest.mark.parametrize(
-    ("error", "ticks"),
+    "error",
     [
-        pytest.param(TransientError("no connection"), round(GIVE_UP_S / INTERVAL_S) + 2, id="after-a-while"),
-        pytest.param(PermanentError("forbidden: needed: a Role"), 1, id="at-once-where-it-is-forbidden"),
+        pytest.param(TransientError("no connection"), id="unreachable"),
+        pytest.param(PermanentError("forbidden: needed: a Role"), id="forbidden"),
     ],
 )
-async def test_state_that_cannot_be_read_is_given_up(error: AutoscalerError, ticks: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_state_that_cannot_be_read_is_given_up_after_a_while(error: AutoscalerError, caplog: pytest.LogCaptureFixture) -> None:
     async def fail() -> None:
         raise error
 
@@ -271,7 +318,9 @@ async def test_state_that_cannot_be_read_is_given_up(error: AutoscalerError, tic
         await made.end()
         made.store.before_load = fail
         await made.begin()
-        await made.pass_ticks(ticks, web=9.0)
+        await made.pass_ticks(round(GIVE_UP_S / INTERVAL_S), web=9.0)
+        assert made.replicas() == 6
+        await made.pass_ticks(2, web=9.0)
         assert made.replicas() == 9
         assert sum("is lost" in line and str(error) in line for line in caplog.messages) == 1
 

@@ -14,7 +14,7 @@ from autoscaler.adapters.kubernetes.client import Client
 from autoscaler.adapters.kubernetes.conflicts import KINDS, Autoscaler, RivalKind, target_of
 from autoscaler.adapters.kubernetes.discovery import Discovery, Resource
 from autoscaler.adapters.kubernetes.login import find_login
-from autoscaler.adapters.kubernetes.ownership import LAST_APPLIED, Entry, Managed, entries_of_replicas, read_managed
+from autoscaler.adapters.kubernetes.ownership import LAST_APPLIED, Entry, Managed, entries_of_replicas, how, read_managed
 from autoscaler.adapters.kubernetes.scale import FIELD_MANAGER
 from autoscaler.adapters.kubernetes.wire import Page
 from autoscaler.core.types import Workload
@@ -131,13 +131,13 @@ def _owned(managed: Managed, entry: Entry) -> str:
     """Why that writer of the replicas will be in the way, if it will."""
     if entry.manager in _BY_HAND | {FIELD_MANAGER}:
         return ""
-    through = f" through /{entry.subresource}" if entry.subresource else ""
-    how = f"({entry.operation}{through}, {entry.time})"
     if entry.operation == "Apply" or (entry.manager == _CLIENT_SIDE_APPLY and _applies_replicas(managed)):
-        return f"{entry.manager} sets spec.replicas {how} whenever it applies: remove replicas from its manifest"
+        return f"{entry.manager} sets spec.replicas ({how(entry)}) whenever it applies: remove replicas from its manifest"
     if entry.manager == _CLIENT_SIDE_APPLY:
         return ""
-    return f"{entry.manager} has set spec.replicas {how}: if it does so again, it and this policy fight; let only one of them set it"
+    return (
+        f"{entry.manager} has set spec.replicas ({how(entry)}): if it does so again, it and this policy fight; let only one of them set it"
+    )
 
 
 def _applies_replicas(managed: Managed) -> bool:

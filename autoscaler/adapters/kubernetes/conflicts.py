@@ -20,13 +20,16 @@ from autoscaler.adapters.kubernetes.discovery import Discovery, Resource
 from autoscaler.adapters.kubernetes.reflector import Around, Handlers, Reflector, Selection
 from autoscaler.adapters.kubernetes.wire import Object, Page
 from autoscaler.core.types import Workload
-from autoscaler.errors import AutoscalerError, PermanentError
+from autoscaler.errors import AutoscalerError
 from autoscaler.ports import Rival
 
 log = logging.getLogger(__name__)
 
-ABSENT_EVERY_S = 300.0
+ABSENT_EVERY_S = 60.0
 """Whether a kind that is not served has been installed meanwhile is asked so often."""
+
+TRIES = 3
+"""So many refusals in a row stand: an API server that has just started knows no Roles yet."""
 
 
 Target: TypeAlias = tuple[str, str, str, str]
@@ -138,15 +141,18 @@ class Conflicts:
                 resource = await self._discovery.find(kind.api_version, kind.kind)
                 # A list of one shows whether we may: a reflector would go on trying, and say so in words of its own.
                 await self._around.client.get(resource.call("list", scope), Page[Object], {"limit": "1"})
+                backoff.succeeded()
                 reflector = self._watches[scope, kind] = self._reflector(kind, resource, scope)
                 await reflector.run()
                 self._forget(scope, kind)
             except NotFoundError:
                 self._watches[scope, kind] = None  # as a rule KEDA is not installed: nothing to say
+                backoff.succeeded()
             except AutoscalerError as error:
-                self._watches[scope, kind] = None
-                delay = ABSENT_EVERY_S if isinstance(error, PermanentError) else backoff.next_s()
-                if str(error) != said:
+                delay = backoff.next_s()
+                if backoff.failures >= TRIES:
+                    self._watches[scope, kind] = None
+                if backoff.failures >= TRIES and str(error) != said:
                     said = str(error)
                     log.warning("whether a %s scales the same targets is not known: %s", kind.kind, said)
             await clock.sleep_until(clock.monotonic() + delay)

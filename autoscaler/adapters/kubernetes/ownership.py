@@ -1,4 +1,7 @@
-"""Who set a target's replicas: what the API server keeps of it in ``metadata.managedFields``."""
+"""Who set a target's replicas: what the API server keeps of it in ``metadata.managedFields``.
+
+That is not all: a zero that was set through /scale is nobody's (the Scale has no such field then), so whose a zero is must be remembered.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def entries_of_replicas(managed: Managed) -> list[Entry]:
 
 def owner_of(entries: Iterable[Entry]) -> Owner | None:
     """The latest of them; somebody else before us, as whoever shares the field with us has set it too."""
-    found = [Owner(entry.manager, entry.manager == FIELD_MANAGER, _how(entry)) for entry in entries]
+    found = [Owner(entry.manager, entry.manager == FIELD_MANAGER, how(entry)) for entry in entries]
     return next((owner for owner in found if not owner.ours), found[0] if found else None)
 
 
@@ -63,6 +66,7 @@ def _has(fields: object) -> bool:
     return True
 
 
-def _how(entry: Entry) -> str:
+def how(entry: Entry) -> str:
+    """In which way it was set, and when; writes through /scale have no time on record."""
     through = f" through /{entry.subresource}" if entry.subresource else ""
-    return f"{entry.operation}{through}, {entry.time}"
+    return f"{entry.operation}{through}{', ' * bool(entry.time)}{entry.time}"

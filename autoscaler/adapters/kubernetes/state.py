@@ -30,8 +30,14 @@ class ConfigMapStore:
 
     async def load(self) -> Mapping[int, bytes]:
         """Every shard that there is, asked for side by side."""
-        found = await asyncio.gather(*(self._load(shard) for shard in self._shards))
-        return {shard: data for shard, data in zip(self._shards, found, strict=True) if data is not None}
+        found = await asyncio.gather(*(self._load(shard) for shard in self._shards), return_exceptions=True)
+        shards = {}
+        for shard, data in zip(self._shards, found, strict=True):
+            if isinstance(data, BaseException):
+                raise data
+            if data is not None:
+                shards[shard] = data
+        return shards
 
     async def _load(self, shard: int) -> bytes | None:
         try:
