@@ -27,6 +27,17 @@ SATURATED_FACTOR = 1.5
 
 STARTUP_UNKNOWN_S = 60.0
 
+HEALTH_VALID_S = 60.0
+"""So far from a tick the health loop may have assessed and still be believed."""
+
+REVISION_NEW_S = 1800.0
+"""A revision that is older is not held back for crashing."""
+
+MAJORITY_READY_S = 300.0
+"""A revision of which a majority has been Ready for so long works: if it crashes now, it is for another reason than what is in it."""
+
+CRASH_PODS_MIN, CRASH_SHARE_MIN = 2.0, 0.5
+
 _INSTANT_S = 1e-3
 """Far less than lies between two ticks."""
 
@@ -250,6 +261,25 @@ def _limit(draft: Draft, context: Context, direction: int) -> Floats:
     return np.where(select == _DISABLED, current, np.where(any_rule, limit, away))
 
 
+def health(draft: Draft, context: Context) -> tuple[Draft, Codes]:
+    """No scale-up while the newest revision is a broken one: more of its pods would crash too, and serve nobody.
+
+    Held only if all of this is known and so: the revision is younger than :data:`REVISION_NEW_S`; at least max(2, half) of its pods are
+    in a crash incident; never was a majority of it Ready for :data:`MAJORITY_READY_S`; no earlier revision has an open crash incident.
+    Pods that were killed for memory or by a probe do not count once the revision has served: who dies of overload needs more replicas.
+    """
+    facts, reason = context.observation.health, np.zeros(draft.replicas.size, np.int8)
+    if facts is None:
+        return draft, reason
+    elapsed = context.at_s - facts.as_of_s
+    crashing = facts.crash_pods - np.where(facts.served, facts.overload_pods, 0.0)
+    broken = (np.abs(elapsed) <= HEALTH_VALID_S) & (facts.revision_age_s + elapsed < REVISION_NEW_S)
+    broken &= (crashing >= np.maximum(CRASH_PODS_MIN, CRASH_SHARE_MIN * facts.pods)) & (facts.majority_ready_s < MAJORITY_READY_S)
+    held = broken & ~facts.previous_crashing & ~draft.off & ~context.spec.workloads.exact & (draft.replicas > context.current)
+    reason[held] = Reason.HEALTH_HOLD
+    return replace(draft, replicas=np.where(held, context.current, draft.replicas)), reason
+
+
 def schedule(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     """The bounds of the schedule windows that are open now, at once."""
     low = np.where(context.scheduled_min, context.min, -np.inf)
@@ -288,6 +318,7 @@ GUARDS: tuple[tuple[str, Guard], ...] = (
     ("tolerance", tolerance),
     ("stabilisation", stabilisation),
     ("rate", rate),
+    ("health", health),
     ("schedule", schedule),
     ("bounds", bounds),
     ("mode", mode),

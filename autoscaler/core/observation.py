@@ -17,19 +17,22 @@ from autoscaler.core.types import FREE, Bools, Codes, Floats, Signal, Singles, T
 
 @dataclass(frozen=True, slots=True)
 class HealthFacts:
-    """What the health loop last published about each workload ``[w]`` (design: "Health and scaling"); NaN: nothing.
+    """What the health loop last published about the newest revision of each workload ``[w]`` (design: "Health and scaling").
 
-    ``as_of_s``: when it was assessed; ``revision_age_s``; ``crash_pods`` and ``pods`` of the newest revision; ``majority_ready_s``:
-    how long it ever had a majority Ready; ``previous_crashing``; ``overloaded``: the cause is memory or liveness.
+    ``as_of_s``: when it was assessed; ``revision_age_s`` then. ``pods`` of that revision, ``crash_pods`` of them in a crash incident,
+    ``overload_pods`` of these killed for memory or by a probe. ``majority_ready_s``: the longest time that a majority of its pods has
+    been Ready; ``served``: one of them has been Ready at some time. ``previous_crashing``: an earlier revision has an open crash
+    incident. NaN: not known.
     """
 
     as_of_s: Floats
     revision_age_s: Floats
-    crash_pods: Floats
     pods: Floats
+    crash_pods: Floats
+    overload_pods: Floats
     majority_ready_s: Floats
+    served: Bools
     previous_crashing: Bools
-    overloaded: Bools
 
 
 @dataclass(frozen=True, slots=True)

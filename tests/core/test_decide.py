@@ -220,7 +220,7 @@ def test_a_decision_has_all_that_explains_it() -> None:
     rig.tick(20)
     decision = rig.decision
     rig.tick(18, current=11)
-    assert [float(stage.replicas[0]) for stage in decision.stages] == [20, 20, 20, 20, 20, 20, 20, 15, 15]
+    assert [float(stage.replicas[0]) for stage in decision.stages] == [20, 20, 20, 20, 20, 20, 20, 20, 15, 15]
     assert [Reason(int(stage.reason[0])) for stage in decision.stages][-2:] == [Reason.ABOVE_MAX, Reason.DRY_RUN]
     assert (rig.decision.observed[0], rig.decision.current[0], rig.decision.replicas[0]) == (11, 15, 15)
     assert (rig.decision.combined.expected[0], rig.decision.proposals[0].replicas[0]) == (18, 18)

@@ -331,6 +331,7 @@ def test_guards_stand_in_the_order_of_the_design() -> None:
         "tolerance",
         "stabilisation",
         "rate",
+        "health",
         "schedule",
         "bounds",
         "mode",
