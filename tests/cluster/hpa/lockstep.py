@@ -105,11 +105,11 @@ def _served(fake: FakeApis, folder: Path) -> Iterator[tuple[int, asyncio.Abstrac
     thread.start()
     certificate = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     certificate.load_cert_chain(folder / "server.crt", folder / "server.key")
-    runner = web.AppRunner(fake.application(), access_log=None)
+    runner = web.AppRunner(fake.application(), access_log=None, shutdown_timeout=1)
 
     async def start() -> int:
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=certificate, backlog=512, shutdown_timeout=1).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=certificate, backlog=512).start()
         port: int = runner.addresses[0][1]
         return port
 
