@@ -108,7 +108,7 @@ class World:
         self.loads.update(loads)
         for _ in range(ticks):
             for name, load in self.loads.items():
-                self.source.write("load", {"name": name}, self.clock.now(), load)
+                self.source.write("load", {"name": name}, self.clock.now() + 1.0, load)  # a tick at just this time has not seen it
             await self.clock.advance(INTERVAL_S)
 
     def replicas(self, name: str = "web") -> int:

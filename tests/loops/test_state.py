@@ -31,6 +31,7 @@ RATED = build.behavior(
 )
 THRESHOLD = build.choice(Threshold(), up_for_s=45.0, down_for_s=60.0)
 AVERAGE = build.choice(MovingAverage(), window_s=15.0, panic_window_s=15.0)
+LONG_AVERAGE = build.choice(MovingAverage(), window_s=180.0, panic_window_s=30.0)
 
 TICKS_A_SAVE = round(SAVE_EVERY_S / INTERVAL_S)
 
@@ -66,6 +67,7 @@ async def counts(made: World, loads: list[float], act: Callable[[World], Any], a
         pytest.param(build.choice(), id="proportional"),
         pytest.param(THRESHOLD, id="threshold"),
         pytest.param(AVERAGE, id="movingAverage"),
+        pytest.param(LONG_AVERAGE, id="movingAverage-over-minutes"),
     ],
 )
 async def test_a_restart_in_the_middle_of_a_window_changes_nothing(policy: PolicyChoice, behavior: Behavior, seed: int) -> None:
@@ -83,7 +85,7 @@ async def test_a_restart_in_the_middle_of_a_window_changes_nothing(policy: Polic
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("policy", [pytest.param(build.choice(), id="proportional"), pytest.param(AVERAGE, id="movingAverage")])
+@pytest.mark.parametrize("policy", [pytest.param(THRESHOLD, id="threshold"), pytest.param(LONG_AVERAGE, id="movingAverage")])
 async def test_a_kill_makes_no_scale_down_that_an_uninterrupted_run_would_not_have_made(policy: PolicyChoice, seed: int) -> None:
     """Killed at any point between two checkpoints: within a window of it nothing goes down, and afterwards only what goes down in both."""
     spec, loads = scaled("web", policy=policy, behavior=DOWN), loads_of(seed, 70)
