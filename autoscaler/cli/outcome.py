@@ -158,7 +158,7 @@ def report(plan: Plan, found: Comparison) -> str:
         heading(title, 1),
         paragraph(f"{duration(scored_s)} of load from {ground.trace}; {_when(plan)}", "dim"),
         paragraph(verdict(plan, found), "lead"),
-        table([name.capitalize() for name in HEADER], rows(found), own=[0]),
+        table([name.capitalize() for name in HEADER], rows(found), own=[0], words=True),
         paragraph(
             "Cost is pod-seconds, from asking for a pod until it has gone, over the bound's: the least that any policy with the same "
             "start-up time could have spent had it known the future. A request is late if it arrives beyond what the ready pods carry "
@@ -172,7 +172,7 @@ def report(plan: Plan, found: Comparison) -> str:
         *_overview(plan, found),
         *_curve(plan, found),
         heading("What was assumed"),
-        table(["What", "Value"], _assumptions(plan)),
+        table(["What", "Value"], _assumptions(plan), words=True),
         paragraph(f"autoscaler {__version__}", "dim"),
     ]
     return page(title, parts)

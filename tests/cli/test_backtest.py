@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -109,6 +110,29 @@ def test_a_table_for_people(run: Run) -> None:
     assert [line.split()[0] for line in (own, hpa, bound)] == ["movingAverage", "hpa", "bound"]
     assert "movingAverage would have cost" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_bar_for_each_stage_on_a_terminal(folder: Path) -> None:
+    """The bar is on stderr, so that the table can be piped."""
+    main, side = pty.openpty()
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    command = [sys.executable, "-m", "autoscaler", *OWN, "--limit", "85", "--against", "hpa"]
+    environ = {**kept, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "100"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=side, cwd=folder, env=environ) as process:
+        os.close(side)
+        shown = b""
+        try:
+            while chunk := os.read(main, 65536):
+                shown += chunk
+        except OSError:  # how Linux says that the other side has closed
+            pass
+        table = process.stdout.read() if process.stdout else b""
+    os.close(main)
+    assert process.returncode == 0
+    for stage in (b"the policy", b"the HPA"):
+        assert re.search(stage + rb".*100%", shown)
+    assert table.startswith(b"POLICY")
+    assert b"\x1b" not in table
 
 
 def test_the_same_seed_prints_the_same(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Charts as SVG text: lines over an axis, and points with curves. Colours come from the page's style sheet (``s0`` … ``s5``).
+"""Charts as SVG text: lines over an axis, and points with curves. Colours come from the page's style sheet (``s0`` … ``s7``).
 
 Whatever is drawn is also said: every chart has a title and a description for who cannot see it.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from autoscaler.core.types import Floats
 
 WIDTH, HEIGHT = 960, 280
-COLOURS = 6
+COLOURS = 8
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 12, 40
 _TICKS = 6
