@@ -46,6 +46,10 @@ bench: $(VENV)/.dev ## Measure `decide` for 10 000 workloads: median, p99 and me
 bench-policies: $(VENV)/.dev ## Measure how late and how dear policies are on all recorded loads (an hour; BENCH=--quick: two minutes)
 	@$(BIN)/python -m benchmarks.policies $(BENCH)
 
+.PHONY: bench-drip
+bench-drip: $(VENV)/.dev ## Time the ticks of 200 workloads, 20 of them on a server that drips (three minutes)
+	@$(BIN)/python -m benchmarks.drip
+
 .PHONY: bench-day
 bench-day: $(VENV)/.dev ## Play a day of 500 workloads with faults at random: nothing leaks, every write is explained
 	@$(BIN)/python -m benchmarks.day
