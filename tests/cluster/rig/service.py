@@ -57,12 +57,17 @@ class Service:
         self._http = urllib3.PoolManager(retries=False, timeout=5.0)
 
     def __enter__(self) -> Self:
-        self.process.start()
-        wait_until("the service listens", lambda: "listening on" in self.log(), timeout_s=20)
+        self.begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.process.stop()
+
+    def begin(self) -> None:
+        """Start it, for the first time or again, and wait until it answers."""
+        before = self.log().count("listening on")
+        self.process.start()
+        wait_until("the service listens", lambda: self.log().count("listening on") > before, timeout_s=20)
 
     def write(self, *policies: Json, file: str = "policies.yaml") -> None:
         """Put policies into one file, all at once, as a ConfigMap does."""
@@ -92,9 +97,9 @@ class Service:
     @property
     def address(self) -> str:
         """Where it listens, such as http://127.0.0.1:40123."""
-        found = re.search(r"listening on (http://[^\s\"]+)", self.log())
+        found: list[str] = re.findall(r"listening on (http://[^\s\"]+)", self.log())
         assert found, self.process.log_tail()
-        return found[1]
+        return found[-1]
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body."""
