@@ -115,5 +115,7 @@ def test_a_stray_policies_package_is_refused(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "policies"]:
+        monkeypatch.delitem(sys.modules, name)  # as at a start: what is imported already is not looked for
     with pytest.raises(ConfigError, match="the package `policies` is found in"):
         service.check_policies_package()

@@ -26,7 +26,7 @@ LOAD = Query("load")
 async def no_thread_is_left() -> AsyncIterator[None]:
     before = set(threading.enumerate())
     yield
-    for _ in range(100):  # one that was cut may take a moment
+    for _ in range(1000):  # one that was cut may take a moment, on a busy machine a long one
         if not set(threading.enumerate()) - before:
             return
         await asyncio.sleep(0.01)
@@ -35,7 +35,7 @@ async def no_thread_is_left() -> AsyncIterator[None]:
 
 async def until_no_thread_asks() -> None:
     """Let threads that were cut come to their end; a source has none left then but those of calls that go on."""
-    for _ in range(100):
+    for _ in range(1000):
         if not asking_threads():
             return
         await asyncio.sleep(0.01)
