@@ -22,7 +22,7 @@ from tests.adapters.prometheus.server import ONE, Behaviour, Exchange, FaultServ
 AT_S = 1_700_000_040.0
 BUDGET_S = 5.0
 SHORT_S = 0.2
-SLACK_S = 1.0
+SLACK_S = 10.0
 
 LOGIN = b"<!doctype html><title>Sign in</title><form method=post>"
 ASK: list[object] = [
