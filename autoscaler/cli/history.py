@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from autoscaler.simulation.load import Trace
 from autoscaler.simulation.recorded import Startup, recorded, startup_of
 
 if TYPE_CHECKING:
-    from autoscaler.ports import Matrix, MetricSource
+    from autoscaler.ports import MetricSource
 
 BUDGET_S = 120.0
 
@@ -43,20 +43,24 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Pods:
-    """Ready pods at ``at_s``, NaN where it is not known."""
+class Column:
+    """``values`` at ``at_s``, NaN where they are not known."""
 
     at_s: Floats
-    ready: Floats
+    values: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The load of ``series``, ready pods and start-up time where they are recorded, and sentences about what was assumed."""
+    """The load of ``series``; ready pods, its ``saturation`` query (above 0: full) and start-up time where they are recorded.
+
+    ``notes`` are sentences about what was assumed.
+    """
 
     series: SeriesSpec
     trace: Trace
-    pods: Pods | None
+    pods: Column | None
+    full: Column | None
     startup: Startup | None
     notes: tuple[str, ...]
 
@@ -82,10 +86,17 @@ async def fetch(source: MetricSource, spec: WorkloadSpec, metric: str | None, sp
     """The history of one metric of the policy. Raises ConfigError where it says nothing that can be simulated."""
     series, trace, notes = await _load(source, spec, metric, span)
     pods = await ready_pods(source, spec.workload, span)
-    if pods is None:
+    full = await _saturation(source, series, span)
+    if full is None and pods is None:
         notes.append("how many pods were ready is not recorded (no kube-state-metrics): saturated stretches cannot be found")
     startup, unread = await _startup(source, spec.workload, span)
-    return History(series, trace, pods, startup, (*notes, *unread))
+    return History(series, trace, pods, full, startup, (*notes, *unread))
+
+
+async def _saturation(source: MetricSource, series: SeriesSpec, span: Span) -> Column | None:
+    if series.saturation is None:
+        return None
+    return await one_column(source, f"saturation of metric {series.name}", series.saturation.text, span, series.saturation_match)
 
 
 async def _load(source: MetricSource, spec: WorkloadSpec, metric: str | None, span: Span) -> tuple[SeriesSpec, Trace, list[str]]:
@@ -93,11 +104,11 @@ async def _load(source: MetricSource, spec: WorkloadSpec, metric: str | None, sp
     notes: list[str] = []
     chosen: tuple[SeriesSpec, Trace] | None = None
     for series in wanted(spec, metric):
-        column = await one_column(source, f"metric {series.name}", series.query.text, span)
+        column = await one_column(source, f"metric {series.name}", series.query.text, span, series.match)
         if column is None:
             notes.append(f"metric {series.name} has no history and is left out: its query returns nothing in this time")
         elif chosen is None:
-            trace = recorded(f"metric {series.name}", column.at_s, column.values[:, 0], span.start_s)
+            trace = recorded(f"metric {series.name}", column.at_s, column.values, span.start_s)
             chosen = series, trace
         else:
             notes.append(f"metric {series.name} is left out: one load is simulated, that of {chosen[0].name}; --metric chooses another")
@@ -118,33 +129,30 @@ def wanted(spec: WorkloadSpec, metric: str | None) -> Sequence[SeriesSpec]:
     return found
 
 
-async def one_column(source: MetricSource, name: str, text: str, span: Span) -> Matrix | None:
-    """A query's history as one column; None if it has none. Raises ConfigError if it has several."""
+async def one_column(source: MetricSource, name: str, text: str, span: Span, match: Sequence[tuple[str, str]] = ()) -> Column | None:
+    """The history of a query's one series with the labels ``match``; None if it has none. Raises ConfigError if it has several."""
     answer = await source.range(Query(text), span.start_s, span.end_s, span.step_s, BUDGET_S)
-    if not answer.labels or np.isnan(answer.values).all():
+    found = [k for k, labels in enumerate(answer.labels) if set(match) <= set(labels.items())]
+    if len(found) > 1:
+        shown = "; ".join(_labels(answer.labels[k]) for k in found[:3])
+        more = ", …" if len(found) > 3 else ""  # noqa: PLR2004 - a few are enough to see the difference
+        raise ConfigError(f"{name}: the query returns {len(found)} series ({shown}{more}), expected one; put sum(...) around it: {text}")
+    if not found or np.isnan(answer.values[:, found[0]]).all():
         return None
-    if len(answer.labels) > 1:
-        shown = "; ".join(_labels(labels) for labels in answer.labels[:3])
-        more = ", …" if len(answer.labels) > 3 else ""  # noqa: PLR2004 - a few are enough to see the difference
-        raise ConfigError(
-            f"{name}: the query returns {len(answer.labels)} series ({shown}{more}), expected one; put sum(...) around it: {text}"
-        )
-    return answer
+    return Column(answer.at_s, answer.values[:, found[0]])
 
 
-def _labels(labels: object) -> str:
-    pairs = dict(labels) if isinstance(labels, dict) else {}
-    return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(pairs.items())) + "}"
+def _labels(labels: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items())) + "}"
 
 
-async def ready_pods(source: MetricSource, workload: Workload, span: Span, text: str | None = None) -> Pods | None:
+async def ready_pods(source: MetricSource, workload: Workload, span: Span, text: str | None = None) -> Column | None:
     """How many pods were ready, by ``text`` or as kube-state-metrics counts them; None where nobody did."""
     if text is None:
         if workload.kind not in _READY:
             return None
         text = f"max({_READY[workload.kind].format(namespace=workload.namespace, name=workload.name)})"
-    column = await one_column(source, "ready pods", text, span)
-    return None if column is None else Pods(column.at_s, column.values[:, 0])
+    return await one_column(source, "ready pods", text, span)
 
 
 async def _startup(source: MetricSource, workload: Workload, span: Span) -> tuple[Startup | None, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def search(file: Path, url: str, since: str, which: tuple[str | None, str | None
 
 async def _asked(url: str, loaded: Loaded, series: SeriesSpec, replicas: str | None, objective: Objective, span: Span) -> _Past:
     async with opened(url) as source:
-        load = await _column(source, f"metric {series.name}", series.query.text, span)
+        load = await _column(source, f"metric {series.name}", series.query.text, span, series.match)
         pods = await ready_pods(source, loaded.spec.workload, span, replicas)
         if pods is None:
             raise ConfigError(
@@ -122,7 +123,7 @@ async def _asked(url: str, loaded: Loaded, series: SeriesSpec, replicas: str | N
         elif objective.late and objective.total:
             wrong = await _column(source, "--late", objective.late, span)
             total = await _column(source, "--total", objective.total, span)
-    return _Past(load, pods.ready, wrong, total)
+    return _Past(load, pods.values, wrong, total)
 
 
 def _within(text: str) -> float:
@@ -132,11 +133,11 @@ def _within(text: str) -> float:
         raise ConfigError(f"--within: {error}") from error
 
 
-async def _column(source: MetricSource, name: str, text: str, span: Span) -> Floats:
-    answer = await one_column(source, name, text, span)
+async def _column(source: MetricSource, name: str, text: str, span: Span, match: Sequence[tuple[str, str]] = ()) -> Floats:
+    answer = await one_column(source, name, text, span, match)
     if answer is None:
         raise ConfigError(f"{name}: the query returns nothing in the last {span.days}: {text}")
-    return answer.values[:, 0]
+    return answer.values
 
 
 def _notes(all_series: tuple[SeriesSpec, ...], series: SeriesSpec) -> list[str]:

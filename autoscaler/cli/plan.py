@@ -22,7 +22,7 @@ from autoscaler.policyfile.load import Loaded, assemble, parse, read
 from autoscaler.policyfile.specs import schedule_rows
 from autoscaler.simulation.comparison import Ground, Peer
 from autoscaler.simulation.load import drawn, duration, rates, read_csv, scaled
-from autoscaler.simulation.recorded import Startup, by_step, saturated
+from autoscaler.simulation.recorded import Startup, at_rows, by_step, saturated
 from autoscaler.simulation.run import START_S
 from autoscaler.simulation.world import Measure, Setup
 
@@ -146,11 +146,23 @@ def chosen(file: Path, workload: str | None) -> Loaded:
     files, unread = read([file])
     found = assemble([parse(each) for each in files], unread)
     if workload is not None:
-        found = tuple(each for each in found if workload in {each.spec.workload.name, _name(each)}) or _nobody(workload, found)
+        found = tuple(match for each in found for match in _named(each, workload)) or _nobody(workload, found)
     if len(found) != 1:
         listed = ", ".join(_name(each) for each in found) or "none"
         raise ConfigError(f"{file}: expected one policy, found {len(found)} ({listed}); choose with --workload")
+    if workload is None and found[0].policy.spec.targets is not None:
+        raise ConfigError(f"{file}: the policy is for many workloads; choose one of them with --workload")
     return found[0]
+
+
+def _named(loaded: Loaded, workload: str) -> tuple[Loaded, ...]:
+    """The policy, if it is for that workload; of one for many, that workload's row."""
+    namespace, _, name = workload.rpartition("/")
+    if namespace not in {"", loaded.spec.workload.namespace}:
+        return ()
+    if loaded.policy.spec.targets is not None:
+        return (replace(loaded, spec=loaded.row(name)),)
+    return (loaded,) if name == loaded.spec.workload.name else ()
 
 
 def _name(loaded: Loaded) -> str:
@@ -187,7 +199,7 @@ def _recorded_load(wishes: Wishes, spec: WorkloadSpec, step_s: float) -> History
         raise ConfigError("expected one load: --trace CSV, or --prometheus URL for your own history")
     series, *others = wanted(spec, wishes.metric)
     notes = [f"metric {each.name} is left out: the trace is taken as {series.name}; --metric chooses another" for each in others]
-    return History(series, read_csv(wishes.trace), None, None, tuple(notes))
+    return History(series, read_csv(wishes.trace), None, None, None, tuple(notes))
 
 
 async def _asked(url: str, spec: WorkloadSpec, metric: str | None, span: Span) -> History:
@@ -241,9 +253,11 @@ def _warm_up(wishes: Wishes, span_s: float, notes: list[str]) -> float:
 
 def _unknown(history: History, plant: Plant, steps: int, notes: list[str]) -> Bools:
     """The steps whose true load is not known, since the pods of that time were at their limit."""
-    if history.pods is None:
-        return np.zeros(steps, np.bool_)
-    rows = saturated(history.trace, history.pods.at_s, history.pods.ready, plant)
+    rows = np.zeros(history.trace.rate.size, np.bool_)
+    if history.full is not None:
+        rows |= at_rows(history.trace, history.full.at_s, history.full.values) > 0
+    elif history.pods is not None:
+        rows |= saturated(history.trace, history.pods.at_s, history.pods.values, plant)
     if rows.any():
         share = float(rows.mean())
         notes.append(f"{share:.1%} of the time the pods of then were saturated: true load unknown here, it may have been higher")

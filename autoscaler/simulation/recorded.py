@@ -69,10 +69,14 @@ def saturated(trace: Trace, at_s: Floats, ready: Floats, plant: Plant) -> Bools:
 
     ``ready`` pods at ``at_s``; rows where it is NaN are not judged.
     """
-    place = np.clip(np.searchsorted(at_s, trace.start_s + trace.step_s), 0, at_s.size - 1)
-    pods = ready[place]
+    pods = at_rows(trace, at_s, ready)
     with np.errstate(invalid="ignore"):
         return frozen((pods > 0) & (trace.rate >= SATURATED_SHARE * float(plant.capacity) * pods))
+
+
+def at_rows(trace: Trace, at_s: Floats, values: Floats) -> Floats:
+    """What a column of its own grid says at the end of each of the trace's rows."""
+    return np.asarray(values[np.clip(np.searchsorted(at_s, trace.start_s + trace.step_s), 0, at_s.size - 1)])
 
 
 def by_step(trace: Trace, rows: Bools, steps: int, step_s: float) -> Bools:

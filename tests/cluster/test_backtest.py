@@ -91,8 +91,12 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
 def run(tmp_path: Path, history: Prometheus) -> Run:
     """Run a verb for a policy with this query (and what else stands in its metrics) against the filled Prometheus."""
 
-    def run(verb: str, query: str, *arguments: str, more: str = "") -> subprocess.CompletedProcess[str]:
-        (tmp_path / "web.yaml").write_text(POLICY.replace("QUERY", query).replace("  policy:", more + "  policy:"))
+    def run(verb: str, query: str, *arguments: str, more: str = "", many: str = "") -> subprocess.CompletedProcess[str]:
+        text = POLICY.replace("QUERY", query).replace("  policy:", more + "  policy:")
+        if many:
+            text = text.replace("scaleTargetRef: {name: web}", "targets: {kind: Deployment, selector: {matchLabels: {app: shop}}}")
+            text = text.replace(f"'{query}'", f"'{query}', labels: {{name: {many}}}")
+        (tmp_path / "web.yaml").write_text(text)
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         command = [sys.executable, "-m", "autoscaler", verb, "-f", "web.yaml", "--prometheus", history.url, *arguments]
         return subprocess.run(command, cwd=tmp_path, env={**kept, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
@@ -132,6 +136,24 @@ def test_of_two_metrics_the_one_with_history_is_used(run: Run) -> None:
     done = run("backtest", REQUESTS, "--limit", "100", "--against", "none", "--since", "1d", more=SECOND)
     assert done.returncode == 0, done.stderr
     assert "note: metric queue has no history and is left out" in done.stderr
+
+
+def test_the_policys_own_saturation_query_counts(run: Run) -> None:
+    """It says two hours of the day; the pods of that time are not looked at."""
+    full = "      saturation: {query: 'hour() < bool 2'}\n"
+    done = run("backtest", REQUESTS, "--limit", "100", "--against", "none", "--since", "1d", "-o", "json", more=full)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["unknown_share"] == pytest.approx(2 / 24, abs=0.005)
+
+
+def test_one_of_many_workloads(run: Run) -> None:
+    """A query for all workloads of a policy: the series with the workload's labels is its load."""
+    done = run("backtest", "split", "--limit", "100", "--against", "none", "--workload", "a", many="zone")
+    assert done.returncode == 0, done.stderr
+    assert "asked for 14 d of history" not in done.stderr
+    unnamed = run("backtest", "split", "--limit", "100", "--against", "none", many="zone")
+    assert unnamed.returncode == 3
+    assert "the policy is for many workloads; choose one of them with --workload" in unnamed.stderr
 
 
 @pytest.mark.parametrize(
