@@ -27,6 +27,7 @@ from autoscaler.adapters.telemetry import PrometheusRecorder
 from autoscaler.clock import ManualClock
 from autoscaler.core.behavior import HPA_BEHAVIOR
 from autoscaler.core.columns import frozen
+from autoscaler.core.selector import Selector
 from autoscaler.core.spec import PolicyChoice, Query, SeriesSpec, WorkloadSpec
 from autoscaler.core.types import Target, Workload
 from autoscaler.errors import AnswerError, PermanentError, StaleViewError, TransientError
@@ -142,6 +143,13 @@ class DayCluster:
 
     def follow(self, workloads: Iterable[Workload]) -> None:
         """All are there anyway."""
+
+    def select(self, selectors: Iterable[Selector]) -> None:
+        """No policy of this day is for many."""
+
+    def selected(self, selector: Selector) -> frozenset[str] | None:  # noqa: ARG002 - the port's signature
+        """Nobody."""
+        return frozenset()
 
     def facts(self, workload: Workload) -> TargetFacts:
         """What there is, the same object while nothing changes; held as it was while the watch is stale."""
