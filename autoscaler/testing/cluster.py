@@ -269,6 +269,19 @@ async def writes_nothing_without_a_view(harness: Harness) -> None:
     await _expect_count(harness, web, 3, "nothing was written")
 
 
+async def knows_who_set_the_count(harness: Harness) -> None:
+    """The owner of a count that we wrote is us, of one that another writer set it is not; it has a name."""
+    web = _named(harness, "web")
+    await harness.create(web, 3)
+    harness.cluster.follow([web])
+    await harness.cluster.scale(web, await _seen(harness, web), 4)
+    ours = await harness.cluster.owner(web)
+    _expect(ours is not None and ours.ours, f"we set four, the owner is {ours}")
+    await harness.set_replicas(web, 5)
+    theirs = await harness.cluster.owner(web)
+    _expect(theirs is not None and not theirs.ours and bool(theirs.manager), f"another writer set five, the owner is {theirs}")
+
+
 CONTRACT: tuple[Check, ...] = (
     tells_what_it_was_not_asked_to_follow,
     follows_every_kind,
@@ -284,6 +297,7 @@ CONTRACT: tuple[Check, ...] = (
     writes_despite_other_changes,
     lets_one_of_two_writers_win,
     writes_nothing_without_a_view,
+    knows_who_set_the_count,
 )
 
 

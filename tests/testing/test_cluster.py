@@ -13,7 +13,7 @@ from autoscaler.clock import ManualClock
 from autoscaler.core.plant import Plant
 from autoscaler.core.types import Target, Workload
 from autoscaler.errors import StaleViewError
-from autoscaler.ports import TargetFacts
+from autoscaler.ports import Owner, TargetFacts
 from autoscaler.testing import cluster as contract
 
 
@@ -144,6 +144,12 @@ class WritesBlindly(Good):
         await super().scale(workload, seen if seen.state is Target.OK else self.now(workload), replicas)
 
 
+class TakesAllForOurs(Good):
+    async def owner(self, workload: Workload) -> Owner | None:
+        found = await super().owner(workload)
+        return None if found is None else replace(found, ours=True)
+
+
 BREACHES: list[tuple[type[Good], contract.Check]] = [
     (FollowsEverything, contract.tells_what_it_was_not_asked_to_follow),
     (CallsEverythingOrdered, contract.follows_every_kind),
@@ -159,6 +165,7 @@ BREACHES: list[tuple[type[Good], contract.Check]] = [
     (Overwrites, contract.lets_one_of_two_writers_win),
     (ComparesVersions, contract.writes_despite_other_changes),
     (WritesBlindly, contract.writes_nothing_without_a_view),
+    (TakesAllForOurs, contract.knows_who_set_the_count),
 ]
 
 
