@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from autoscaler.policyfile.durations import format_duration, parse_duration
 from autoscaler.policyfile.problems import FieldPath, one_of
-from autoscaler.policyfile.schema import SCALABLE, ScalingPolicy
+from autoscaler.policyfile.schema import DEFAULT_POLICY, SCALABLE, ScalingPolicy
 
 RANGE_MAX_S = 300.0
 """Rates over longer ranges lag behind the load by minutes."""
@@ -31,7 +31,7 @@ class Finding(NamedTuple):
 def mistakes(document: object) -> Iterator[Finding]:
     """What is wrong between fields, for a document of any shape."""
     spec = _mapping(_mapping(document).get("spec"))
-    for check in (_targets, _bounds, _zero, _target_kind, _metrics, _schedule, _fallback, _mode):
+    for check in (_targets, _bounds, _zero, _target_kind, _metrics, _forecast, _schedule, _fallback, _mode):
         yield from check(spec)
 
 
@@ -115,6 +115,16 @@ def _metrics(spec: dict[str, Any]) -> Iterator[Finding]:
                 what = "both averageValue and value" if given else "neither averageValue nor value"
                 text = f"{what}; expected one: averageValue for a load that replicas share, value for one that each has"
                 yield Finding(("spec", "metrics", index, "target"), text)
+
+
+def _forecast(spec: dict[str, Any]) -> Iterator[Finding]:
+    """A ratio has no load of its own that could be forecast."""
+    if _mapping(spec.get("policy", {"type": DEFAULT_POLICY})).get("type") != DEFAULT_POLICY:
+        return
+    for index, metric in enumerate(_list(spec.get("metrics"))):
+        if "value" in _mapping(metric.get("target")):
+            text = "forecast needs the load itself, and value is a ratio that each replica has; expected averageValue, or another policy"
+            yield Finding(("spec", "metrics", index, "target", "value"), text)
 
 
 def _unique_names(items: list[dict[str, Any]], path: FieldPath) -> Iterator[Finding]:

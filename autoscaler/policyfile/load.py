@@ -20,7 +20,7 @@ from autoscaler.policyfile import checks, messages, positions
 from autoscaler.policyfile.parameters import choose
 from autoscaler.policyfile.positions import Document
 from autoscaler.policyfile.problems import FieldPath, PolicyFileError, Problem, did_you_mean, got
-from autoscaler.policyfile.schema import API_VERSION, KIND, ScalingPolicy
+from autoscaler.policyfile.schema import API_VERSION, DEFAULT_POLICY, KIND, ScalingPolicy
 from autoscaler.policyfile.specs import schedule_rows, selector_of, to_spec, workload_of
 from autoscaler.policyfile.syntax import decode
 from autoscaler.ports import PolicySet, Selection
@@ -161,7 +161,7 @@ def _chosen(document: Document) -> tuple[tuple[Registered, PolicyChoice] | None,
     """The scaling policy that the document names, with its parameters, or what is wrong with them."""
     node = document.root.at(("spec", "policy"))
     given = dict(node.plain) if node is not None and isinstance(node.plain, dict) else {}
-    name = given.pop("type", None)
+    name = DEFAULT_POLICY if node is None else given.pop("type", None)
     if not isinstance(name, str):
         return None, []
     try:

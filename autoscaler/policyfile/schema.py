@@ -219,6 +219,10 @@ class Metric(_Part):
     """Where zero replicas are allowed: above this load the workload is woken."""
 
 
+DEFAULT_POLICY = "forecast"
+"""The one that needs no tuning."""
+
+
 class PolicyField(_Part):
     """The scaling policy: its type, and its parameters beside it."""
 
@@ -319,8 +323,8 @@ class Spec(_Part):
     """How often the workload is looked at."""
     metrics: Annotated[tuple[Metric, ...], BeforeValidator(_some), _AT_LEAST_ONE]
     """The workload's signals."""
-    policy: PolicyField
-    """How replicas follow from demand, such as {type: movingAverage}."""
+    policy: PolicyField = PolicyField(type=DEFAULT_POLICY)
+    """How replicas follow from demand, such as {type: movingAverage}; without it, forecast."""
     behavior: BehaviorField | None = None
     """How fast the count may change."""
     schedule: tuple[Window, ...] = ()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 
 from autoscaler.policyfile.editors import policy_schema
@@ -21,7 +21,7 @@ BEYOND_A_SCHEMA = {
     *("bad-cron", "bad-schedule", "bad-time-zone", "min-above-max", "one-name-twice", "one-workload-twice", "same-metric-name"),
     *("active-until", "until-without-zone", "zero-needs-average-value", "bad-duration-order", "parameter-check", "target-zero"),
     *("policy-no-class", "policy-no-module", "policy-not-one", "custom-without-version", "daemonset", "daemonset-of-apps"),
-    "empty-query",
+    *("empty-query", "forecast-of-a-ratio"),
 }
 
 

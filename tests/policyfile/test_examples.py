@@ -29,7 +29,7 @@ def test_right_and_worth_no_warning(file: Path) -> None:
 
 def test_all_together_show_every_case() -> None:
     specs = {Path(spec.origin.split(" (")[0]).stem: spec for spec in load([EXAMPLES, EXAMPLES / "own-policy"], NOW_S).specs}
-    assert specs["threshold"].policy.name == "threshold"
+    assert (specs["threshold"].policy.name, specs["forecast"].policy.name) == ("threshold", "forecast")
     assert specs["moving-average"].policy.params.panic_threshold == 1.8
     assert len(specs["several-metrics"].series) == 3
     assert specs["behavior"].behavior.down.window_s == 600
