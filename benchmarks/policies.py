@@ -42,9 +42,10 @@ def _file(folder: Path, task: Task) -> Path:
     return folder / "tasks" / f"{task.name}.json"
 
 
-def keep(folder: Path, task: Task, rows: Sequence[Row]) -> None:
-    """Write a task's rows, whole or not at all. JSON has no NaN: what is not known is null."""
+def keep(folder: Path, task: Task, rows: Sequence[Row], commit: str = "") -> None:
+    """Write a task's rows, with the commit that made them, whole or not at all. JSON has no NaN: what is not known is null."""
     plain = [{name: None if isinstance(value, float) and not isfinite(value) else value for name, value in row.items()} for row in rows]
+    plain = [{**row, "commit": commit} for row in plain]
     path = _file(folder, task)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -100,11 +101,12 @@ def main(arguments: list[str]) -> None:
         for task in tasks:
             _file(given.out, task).unlink(missing_ok=True)
     left = pending(tasks, given.out)
+    about = {**origin(), "preset": given.preset, "tasks": str(len(tasks))}
     made = on_dask(left, given.dask) if given.dask else here(left, given.workers)
     for task, rows in _shown(made, len(tasks), len(tasks) - len(left)):
-        keep(given.out, task, rows)
+        keep(given.out, task, rows, about["commit"])
     rows = collected(tasks, given.out)
-    about = {**origin(), "preset": given.preset, "tasks": str(len(tasks))}
+    about["commits of the rows"] = ", ".join(sorted({row["commit"] for row in rows}))
     found = {"origin": about, "summary": summary(rows), "rows": rows}
     (given.out / "results.json").write_text(json.dumps(found))
     (given.out / "report.html").write_text(page_of(rows, about), encoding="utf-8")
