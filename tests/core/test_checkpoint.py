@@ -31,7 +31,8 @@ directions = st.builds(
     select=st.sampled_from([Select.MAX, Select.MIN]),
 )
 behaviors = st.one_of(st.just(HPA_CLASSIC), st.builds(behavior, directions, directions))
-loads = st.lists(st.one_of(st.integers(0, 30).map(float), st.just(nan)), min_size=1, max_size=25)
+# Above zero: whether a zero is believed is read from the history of the demand, which is filled back in from the source.
+loads = st.lists(st.one_of(st.integers(1, 30).map(float), st.just(nan)), min_size=1, max_size=25)
 
 
 def pending(rig: Rig) -> tuple[float, float, float] | None:
