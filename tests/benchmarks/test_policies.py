@@ -79,7 +79,7 @@ def test_processes_make_the_same_rows(folder: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """A real scheduler with two workers, each a process."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:  # type: ignore[no-untyped-call]
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0") as cluster:  # type: ignore[no-untyped-call]
         yield cluster.scheduler_address
 
 
