@@ -207,7 +207,7 @@ async def test_an_answer_that_does_not_end_holds_and_is_not_asked_for_twice(serv
             rig.serve(behave)
             asked = len(server.requests)
             await suffer(rig, "TIMEOUT", "no answer", 1, closes=True)
-            while len(server.requests) == asked:  # the clock here is ours: the question may be on its way yet
+            while len(server.requests) == asked:  # noqa: ASYNC110 - over a real wire, while the clock is ours
                 await asyncio.sleep(0.002)
             await suffer(rig, "TIMEOUT", "still no answer to an earlier tick's question", 2)
             assert len(server.requests) == asked + 1
