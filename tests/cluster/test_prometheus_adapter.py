@@ -213,8 +213,10 @@ async def test_range_is_split_by_what_the_server_bears(tmp_path: Path) -> None:
                 await source.instant(Query("sum_over_time(load[4h])"), START_S + 15 * 1999, BUDGET_S)
 
 
-async def test_answers_go_on_when_the_target_is_dead(prometheus: Prometheus, exporter: Exporter) -> None:
+async def test_answers_go_on_when_the_target_is_dead(own_prometheus: Prometheus, own_exporter: Exporter) -> None:
     """The time of an answer is that of its evaluation: only the query itself can tell that what it measures is gone."""
+    prometheus, exporter = own_prometheus, own_exporter  # it stops them, and others go on with the shared ones
+    prometheus.scrape("exporter", [exporter.address])
     exporter.set_rate("adapter", "web", 50)
     selector = 'http_requests_offered{namespace="adapter"}'
     wait_until("the load is scraped", lambda: prometheus.value(selector) == 50)
