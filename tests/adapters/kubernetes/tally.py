@@ -19,10 +19,10 @@ class Tally:
         self.counts[(metric.name, *labels)] += int(amount)
 
     def set(self, metric: Metric, *labels: str, value: float) -> None:
-        raise NotImplementedError(f"nobody sets {metric.name}{labels} to {value} here")
+        raise AssertionError(f"nobody sets {metric.name}{labels} to {value} here")
 
     def observe(self, metric: Metric, *labels: str, value: float) -> None:
-        raise NotImplementedError(f"nobody observes {metric.name}{labels}: {value} here")
+        raise AssertionError(f"nobody observes {metric.name}{labels}: {value} here")
 
     def collect(self, metric: Metric, rows: Rows) -> None:
         self.rows[metric.name] = rows
