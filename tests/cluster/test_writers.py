@@ -155,7 +155,7 @@ def test_who_puts_our_count_back_three_times_is_left_alone_with(
 
 
 def test_a_pause_ends_by_itself(service: Service, control_plane: ControlPlane, exporter: Exporter, namespace: str) -> None:
-    until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=20)
+    until = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=20)  # the file says whole seconds
     target = control_plane.api.create(objects.deployment(namespace, "web"))
     exporter.set_rate(namespace, "web", 48.0)
     service.use(policy(namespace, "web", mode={"type": "paused", "until": until.strftime("%Y-%m-%dT%H:%M:%SZ")}))
