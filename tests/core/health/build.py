@@ -116,3 +116,17 @@ class Ward:
 def told(findings: Iterable[Finding]) -> list[tuple[str, str, str]]:
     """Each finding's subject, container and cause."""
     return [(str(each.subject), each.container, str(each.cause)) for each in findings]
+
+
+WEB = "Deployment shop/web"
+LOOP = [(WEB, "app", "CrashLoop")]
+
+
+def running(restarts: int, since: float, finished: float = nan) -> Container:
+    """It runs since ``since``, and ended ``finished`` seconds after the start before that."""
+    last = Termination(1, "Error", nan, START_S + finished)
+    return container(restarts=restarts, running_s=START_S + since, last=last)
+
+
+def crashed(restarts: int, finished: float, code: int = 1, reason: str = "Error") -> Container:
+    return backing_off(code, reason, START_S + finished, restarts)

@@ -12,33 +12,24 @@ from autoscaler.core.health.assess import Memory, assess, begin
 from autoscaler.core.health.facts import Condition, Container, Controller, Node, Owner, Pod, Role, ScaleUp, Termination
 from tests.core.health.build import (
     DEPLOYMENT,
+    LOOP,
     NODE,
     REPLICA_SET,
     START_S,
     STATEFUL_SET,
+    WEB,
     Ward,
     backing_off,
     container,
+    crashed,
     ended,
     facts,
     pod,
     ready,
+    running,
     told,
     waiting,
 )
-
-WEB = "Deployment shop/web"
-LOOP = [(WEB, "app", "CrashLoop")]
-
-
-def running(restarts: int, since: float, finished: float = nan) -> Container:
-    """It runs since ``since``, and ended ``finished`` seconds after the start before that."""
-    last = Termination(1, "Error", nan, START_S + finished)
-    return container(restarts=restarts, running_s=START_S + since, last=last)
-
-
-def crashed(restarts: int, finished: float, code: int = 1, reason: str = "Error") -> Container:
-    return backing_off(code, reason, START_S + finished, restarts)
 
 
 def test_what_was_there_before_us_is_marked() -> None:

@@ -8,31 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.core.health.facts import Container, Termination
+from autoscaler.core.health.facts import Container
 from autoscaler.core.health.findings import Finding
 from tests.core.health.build import (
+    LOOP,
     START_S,
     Ward,
     backing_off,
     container,
+    crashed,
     ended,
     pod,
+    running,
     told,
     waiting,
 )
-
-WEB = "Deployment shop/web"
-LOOP = [(WEB, "app", "CrashLoop")]
-
-
-def running(restarts: int, since: float, finished: float = nan) -> Container:
-    """It runs since ``since``, and ended ``finished`` seconds after the start before that."""
-    last = Termination(1, "Error", nan, START_S + finished)
-    return container(restarts=restarts, running_s=START_S + since, last=last)
-
-
-def crashed(restarts: int, finished: float, code: int = 1, reason: str = "Error") -> Container:
-    return backing_off(code, reason, START_S + finished, restarts)
 
 
 def play(ward: Ward, steps: Sequence[tuple[float, Container]], **changes: Any) -> list[list[tuple[str, str, str]]]:  # noqa: ANN401 - fields of Pod
