@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from math import nan
 from typing import Any, Protocol
 
+from autoscaler.core.health.facts import Facts, Pod
+from autoscaler.core.health.remedies import Act
+from autoscaler.core.health.report import Report
 from autoscaler.core.selector import Selector
 from autoscaler.core.spec import Query, WorkloadSpec
 from autoscaler.core.types import Floats, Target, Workload
@@ -138,6 +141,57 @@ class Cluster(Protocol):
 
         Raises :class:`PermanentError` if it may not be asked or is not there, :class:`TransientError` otherwise.
         """
+        ...
+
+
+class PodWatch(Protocol):
+    """Pods, their owners and nodes, from watch caches; never waits but in :meth:`changed`."""
+
+    async def run(self) -> None:
+        """Keep the caches current until cancelled."""
+        ...
+
+    def facts(self, at_s: float) -> Facts:
+        """All that is known now. What has not changed since the last call is the same object; ``scale_ups`` is empty."""
+        ...
+
+    def owned(self, workload: Workload) -> tuple[Pod, ...] | None:
+        """The pods that the workload owns, through however many controllers, sorted by name. None: not known now."""
+        ...
+
+    async def changed(self) -> None:
+        """Until something is new since the last :meth:`facts`."""
+        ...
+
+
+class PodActions(Protocol):
+    """What is done to pods.
+
+    Raises :class:`StaleViewError` if the pod is not as it was seen, :class:`TransientError` if it is refused for now (a
+    PodDisruptionBudget, in its own words), :class:`PermanentError` if it is forbidden or impossible.
+    """
+
+    async def read(self, namespace: str, name: str) -> Pod | None:
+        """The pod as the API server has it now, past every cache; None: it is gone."""
+        ...
+
+    async def remove(self, act: Act, *, dry_run: bool) -> None:
+        """Evict or delete it, by uid and version. ``dry_run``: let the API server check it all and do nothing."""
+        ...
+
+
+class Notifier(Protocol):
+    """One place that people are told through: Alertmanager, a webhook, ...
+
+    Raises :class:`TransientError` (again later), :class:`PermanentError` (this report will never go through: drop it, count it).
+    """
+
+    async def send(self, report: Report, budget_s: float) -> None:
+        """Deliver it, within the budget."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what it holds."""
         ...
 
 

@@ -60,6 +60,18 @@ class Termination:
     finished_s: float = nan
 
 
+class Resources(NamedTuple):
+    """What a container asks for and may use: cores and bytes; NaN: not set. Containers of one template share one of these."""
+
+    cpu_request: float = nan
+    cpu_limit: float = nan
+    memory_request: float = nan
+    memory_limit: float = nan
+
+
+NO_RESOURCES = Resources()
+
+
 @dataclass(frozen=True, slots=True)
 class Container:
     """A container of the pod's spec with what its status says, if it has any.
@@ -78,6 +90,7 @@ class Container:
     running_s: float = nan
     terminated: Termination | None = None
     last: Termination | None = None
+    resources: Resources = NO_RESOURCES
 
     @property
     def ended(self) -> Termination | None:
@@ -91,7 +104,7 @@ class Pod:
 
     ``revision`` = the label ``pod-template-hash`` or ``controller-revision-hash``; ``deletion_s`` = ``deletionTimestamp``, which has the
     grace period in it; ``mirror``: it has the annotation ``kubernetes.io/config.mirror``, or a Node owns it; ``critical``: its priority
-    class is ``system-cluster-critical`` or ``system-node-critical``.
+    class is ``system-cluster-critical`` or ``system-node-critical``; ``started_s`` = ``status.startTime``.
     """
 
     namespace: str
@@ -101,6 +114,7 @@ class Pod:
     owner: Owner | None = None
     revision: str = ""
     created_s: float = nan
+    started_s: float = nan
     deletion_s: float = nan
     finalizers: tuple[str, ...] = ()
     node: str = ""
@@ -135,7 +149,7 @@ class Controller:
 
     ``replicas`` and ``updated`` = ``spec.replicas`` and ``status.updatedReplicas``. ``revision``: of a ReplicaSet its pods' template
     hash, of a StatefulSet its ``currentRevision``, with ``update_revision`` its ``updateRevision``; ``number`` = the annotation
-    ``deployment.kubernetes.io/revision`` of a ReplicaSet. ``strategy`` and ``partition`` of its updates.
+    ``deployment.kubernetes.io/revision`` of a ReplicaSet. ``strategy`` and ``partition`` of its updates. ``labels`` of the object itself.
     """
 
     kind: str
@@ -155,6 +169,7 @@ class Controller:
     number: int = 0
     strategy: str = ""
     partition: int = 0
+    labels: tuple[tuple[str, str], ...] = ()
     conditions: tuple[Condition, ...] = ()
 
     @property
