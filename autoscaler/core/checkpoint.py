@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 
 from autoscaler.core.columns import array_fields, frozen, full, widened
 from autoscaler.core.decide import PolicyState, State, policy_state
+from autoscaler.core.exact_events import Points, events_of, with_kept
 from autoscaler.core.memory import GuardState, Track, aligned
 from autoscaler.core.policy import traits_of, walled
 from autoscaler.core.spec import Call, GroupSpec
 from autoscaler.core.types import Bools, Floats
-
-Points: TypeAlias = tuple[tuple[float, float], ...]
-"""Pairs of a time and a value, rising in time."""
 
 SeriesFields: TypeAlias = Mapping[str, NDArray[np.generic]]
 """The declared fields of a policy's state for one series, by name."""
@@ -33,7 +31,8 @@ class Memory:
     """What the guards remember of one workload, as in :class:`autoscaler.core.memory.GuardState`.
 
     ``at_s``: the last tick that is in it; ``count``: the replicas that the target then had (NaN: not known for sure).
-    ``recommendations`` that can matter, and ``changes``: replicas that our writes added.
+    ``recommendations`` that can matter, and ``changes``: replicas that our writes added. ``events``: of an exact workload, those that
+    added and those that removed, each in its place.
     """
 
     at_s: float
@@ -46,6 +45,7 @@ class Memory:
     zero_seen: bool = False
     recommendations: Points = ()
     changes: Points = ()
+    events: tuple[Points, Points] = ((), ())
     raised_s: float = nan
     raised_to: float = nan
 
@@ -60,13 +60,15 @@ def memories(state: GuardState, spec: GroupSpec, at_s: float, counts: Floats) ->
     known = (state.serial[:w] != 0) & (state.serial[:w] == spec.workloads.serial[:w])
     recommendations = _grouped(state.recommendations, _matters(state, spec, at_s, known))
     changes = _grouped(state.changes, _counts(state, spec, at_s, known))
+    events = events_of(state.events, known)
     slots = np.flatnonzero(known)
     found = {}
     for slot, count, *values in zip(
         slots.tolist(), counts[slots].tolist(), *(getattr(state, name)[slots].tolist() for name in _COLUMNS), strict=True
     ):
         columns: dict[str, Any] = dict(zip(_COLUMNS, values, strict=True))
-        found[slot] = Memory(at_s, count, recommendations=recommendations.get(slot, ()), changes=changes.get(slot, ()), **columns)
+        columns |= {"recommendations": recommendations.get(slot, ()), "changes": changes.get(slot, ())}
+        found[slot] = Memory(at_s, count, events=events.get(slot, ((), ())), **columns)
     return found
 
 
@@ -134,7 +136,7 @@ def remembering(state: State, spec: GroupSpec, at_s: float, current: Floats, fou
         **{name: frozen(column) for name, column in columns.items()},
         recommendations=_merged(guards.recommendations, recommendations, spec.slots, nan),
         changes=_merged(guards.changes, changes, spec.slots, 0.0),
-        events=guards.events,  # not kept: the HPA's end with its process too
+        events=with_kept(guards.events, {slot: memory.events for slot, memory in found.items()}),
     )
     return replace(state, guards=guards)
 

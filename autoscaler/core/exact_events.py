@@ -7,12 +7,17 @@ older than all may stay. Ours (:func:`autoscaler.core.memory.changed`) counts ev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from autoscaler.core.columns import frozen, full, widened
 from autoscaler.core.types import Bools, Floats
+
+Points: TypeAlias = tuple[tuple[float, float], ...]
+"""Pairs of a time and a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +70,28 @@ def changed_exactly(events: Events, start_s: Floats) -> Floats:
     added, removed = np.where(events.at_s > start_s, events.change, 0.0).sum(axis=1)
     difference: Floats = added - removed
     return difference
+
+
+def events_of(events: Events, known: Bools) -> dict[int, tuple[Points, Points]]:
+    """The events of each workload that has any, by slot: those that added, those that removed, in their places."""
+    at_s, change = events.at_s[..., : known.size], events.change[..., : known.size]
+    found = {}
+    for slot in np.flatnonzero(known[: at_s.shape[-1]] & ~np.isnan(at_s).all(axis=(0, 1))).tolist():
+        taken = ~np.isnan(at_s[..., slot])
+        added, removed = (tuple(zip(at_s[d, taken[d], slot].tolist(), change[d, taken[d], slot].tolist(), strict=True)) for d in (0, 1))
+        found[slot] = added, removed
+    return found
+
+
+def with_kept(events: Events, kept: Mapping[int, tuple[Points, Points]]) -> Events:
+    """The events with those of some workloads put back in their places."""
+    places = max((len(points) for each in kept.values() for points in each), default=0)
+    if not places:
+        return events
+    more = max(0, places - events.at_s.shape[1])
+    at_s, change = (np.pad(array, ((0, 0), (0, more), (0, 0)), constant_values=np.nan) for array in (events.at_s, events.change))
+    for slot, directions in kept.items():
+        for direction, points in enumerate(directions):
+            for place, (then, value) in enumerate(points):
+                at_s[direction, place, slot], change[direction, place, slot] = then, value
+    return Events(frozen(at_s), frozen(change))

@@ -18,7 +18,8 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
-from autoscaler.core.checkpoint import Memory, Points, SeriesFields
+from autoscaler.core.checkpoint import Memory, SeriesFields
+from autoscaler.core.exact_events import Points
 from autoscaler.core.spec import SeriesSpec
 from autoscaler.loops.write import NOTHING_WRITTEN, Outcome, Standing, Written
 
@@ -66,6 +67,8 @@ class _Row(msgspec.Struct, omit_defaults=True, gc=False):
     zero: int = 0  # 1: ours, 2: and seen
     recommended: tuple[Number, ...] = ()  # age, replicas, age, replicas …
     changed: tuple[Number, ...] = ()
+    added: tuple[Number, ...] = ()  # an exact workload's events, in their places
+    removed: tuple[Number, ...] = ()
     raised: tuple[Number, Number] | None = None  # age, replicas
     wrote: tuple[Number, Number | None, Number, int] | None = None  # age, before, after, Outcome
     reverts: tuple[Number, ...] = ()
@@ -108,6 +111,8 @@ def guard_row(kept: Kept) -> bytes:
         zero=memory.zero_ours + 2 * memory.zero_seen,
         recommended=_flat(at_s, memory.recommendations),
         changed=_flat(at_s, memory.changes),
+        added=_flat(at_s, memory.events[0]),
+        removed=_flat(at_s, memory.events[1]),
         raised=(_whole(at_s - memory.raised_s), _whole(memory.raised_to)) if isfinite(memory.raised_s + memory.raised_to) else None,
         wrote=None if last is None else (_whole(at_s - last.at_s), _short(last.before), _whole(last.after), int(standing.outcome)),
         reverts=tuple(_whole(at_s - then) for then in standing.reverts_s),
@@ -212,6 +217,7 @@ def _kept(row: _Row) -> Kept:
             zero_seen=bool(row.zero & 2),
             recommendations=_points(at_s, row.recommended),
             changes=_points(at_s, row.changed),
+            events=(_points(at_s, row.added), _points(at_s, row.removed)),
             raised_s=at_s - row.raised[0] if row.raised else nan,
             raised_to=float(row.raised[1]) if row.raised else nan,
         ),

@@ -1,12 +1,14 @@
 """Our `hpa` and the real HPA controller in lock-step: the same pods, metrics and counts for both, and the same counts from both.
 
-A restart of either side is not part of it: the HPA forgets its windows with its process, and our checkpoints have tests of their own.
+Our side is restarted in the middle of half of the sequences, and must go on as if it had not been. The HPA is not: it forgets its windows
+with its process.
 """
 
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -37,8 +39,10 @@ def test_hpa_decides_as_the_real_controller(tmp_path: Path, capsys: pytest.Captu
     ticks = edges = moves = from_zero = 0
     different: list[str] = []
     reached: Counter[Reason] = Counter()
-    for target in targets:
-        for outcome, reasons in decided(target):
+    restarts = Random(SEED)
+    for number, target in enumerate(targets):
+        restarted = frozenset(restarts.sample(range(5, PASSES), 3) if number % 2 else ())
+        for outcome, reasons in decided(target, restarted):
             ticks += 1
             edges += outcome.edge
             seen = target.journal[outcome.number]
@@ -60,7 +64,7 @@ def test_hpa_decides_as_the_real_controller(tmp_path: Path, capsys: pytest.Captu
     assert set(reached) >= REACHED
 
 
-def decided(target: Target) -> Iterator[tuple[Outcome, list[Reason]]]:
+def decided(target: Target, restarted: frozenset[int]) -> Iterator[tuple[Outcome, list[Reason]]]:
     """Our outcomes of a target's journal, each with the reasons of its stages."""
-    for outcome, decision, _ in followed(target.case, target.journal[: target.passes]):
+    for outcome, decision, _ in followed(target.case, target.journal[: target.passes], restarted):
         yield outcome, [Reason(int(stage.reason[0])) for stage in decision.stages if stage.reason[0]]

@@ -65,13 +65,26 @@ def reborn(rig: Rig, *, lost: int = 0, beside: int = 0) -> Rig:
     return new
 
 
-@given(rules=behaviors, before=loads, after=loads, beside=st.integers(0, 9), dry=st.booleans())
+@pytest.mark.parametrize("exact", [pytest.param(True, id="exact"), pytest.param(False, id="ours")])
+@pytest.mark.parametrize(
+    ("real", "load", "then"), [pytest.param(4, 30.0, [6, 6, 8], id="up"), pytest.param(20, 1.0, [18, 18, 16], id="down")]
+)
+def test_a_rate_rule_still_counts_what_was_written_before_a_restart(real: int, load: float, then: list[int], *, exact: bool) -> None:
+    rules = behavior(direction(0.0, rules=[pods(2, 60.0)]), direction(0.0, rules=[pods(2, 60.0)]))
+    rig = Rig(spec(behavior=replace(rules, exact=exact), policy=choice()), real=real)
+    rig.tick(load)
+    rig.tick(load)  # which takes note that it was written
+    again = reborn(rig)
+    assert [again.tick(load).replicas for _ in then] == then
+
+
+@given(rules=behaviors, before=loads, after=loads, beside=st.integers(0, 9), dry=st.booleans(), exact=st.booleans())
 @settings(max_examples=60)
 def test_a_restart_between_two_ticks_changes_no_decision(
-    rules: Behavior, before: list[float], after: list[float], beside: int, *, dry: bool
+    rules: Behavior, before: list[float], after: list[float], beside: int, *, dry: bool, exact: bool
 ) -> None:
     mode = Mode.DRY_RUN if dry else Mode.ACTIVE
-    rig = Rig(spec(behavior=rules, policy=choice(Kept()), mode=mode, min_replicas=0), real=4)
+    rig = Rig(spec(behavior=replace(rules, exact=exact), policy=choice(Kept()), mode=mode, min_replicas=0), real=4)
     for load in before:
         rig.tick(load)
     again = reborn(rig, beside=beside)

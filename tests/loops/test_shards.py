@@ -54,6 +54,7 @@ remembered = st.builds(
     zero_seen=st.booleans(),
     recommendations=points,
     changes=points,
+    events=st.tuples(points, points),
     raised_s=ages.map(lambda age: AT_S - age),
     raised_to=st.integers(0, 99).map(float),
 )

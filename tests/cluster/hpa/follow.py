@@ -6,6 +6,7 @@ from math import isnan, nan
 
 import numpy as np
 
+from autoscaler.core.checkpoint import memories, remembering
 from autoscaler.core.columns import frozen, full
 from autoscaler.core.decide import Decision, State, decide
 from autoscaler.core.history import History
@@ -13,6 +14,7 @@ from autoscaler.core.observation import Observation, SeriesColumns, blank_series
 from autoscaler.core.policy import Pods
 from autoscaler.core.roster import Roster
 from autoscaler.core.types import PodPhase, PodReady, Signal
+from autoscaler.loops.shards import GUARD_SHARDS, Kept, guard_row, read_shards, sharded
 from tests.cluster.hpa.cases import Case, Metric
 from tests.cluster.hpa.journal import Pass, PodSeen, Sample
 
@@ -44,8 +46,8 @@ def _same(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return all(a == b or (isnan(a) and isnan(b)) for a, b in zip(one, other, strict=True))
 
 
-def followed(case: Case, journal: list[Pass]) -> Iterator[tuple[Outcome, Decision, Observation]]:
-    """Decide every pass of the journal as one tick of ours, on the journal's clock."""
+def followed(case: Case, journal: list[Pass], restarts: frozenset[int] = frozenset()) -> Iterator[tuple[Outcome, Decision, Observation]]:
+    """Decide every pass of the journal as one tick of ours, on the journal's clock; after some of them our process begins anew."""
     roster, history, state = Roster(1.0), History(1.0), State()
     roster.swap(join=[case.workload()])
     before: Pass | None = None
@@ -59,7 +61,18 @@ def followed(case: Case, journal: list[Pass]) -> Iterator[tuple[Outcome, Decisio
         chosen = next((index for index, (count, _) in enumerate(counts) if count == seen.result), 0)
         state = answers[chosen][0]
         before = seen
+        if number in restarts:
+            state = _restarted(state, roster, seen)
         yield outcome, decision, observation
+
+
+def _restarted(state: State, roster: Roster, seen: Pass) -> State:
+    """What a new process makes of the bytes that the old one left."""
+    (memory,) = memories(state.guards, roster.spec, seen.at_s, _column(roster.spec.slots, seen.result)).values()
+    documents, _ = sharded({"uid": guard_row(Kept(memory))}, GUARD_SHARDS)
+    kept, _ = read_shards(documents)
+    current = _column(roster.spec.slots, seen.result)
+    return remembering(State(), roster.spec, seen.at_s + roster.spec.interval_s, current, {0: kept["uid"].memory})
 
 
 def observed(case: Case, roster: Roster, seen: Pass, before: Pass | None) -> Observation:
