@@ -30,7 +30,7 @@ foreignZero             a zero that others set after another count is       a ze
                         theirs: paused
 raisedMin               ``minReplicas`` acts though nothing is known        at its own zero without data it stays
 scaleEvents             a rate rule counts every change of its period       a new event displaces one that is older than its own
-                                                                            direction's longest period; none outlives the process
+                                                                            direction's longest period
 coverage                under 90 % of pods reporting: no scale-down         not known to it
 suddenZero              a load that falls to exactly zero from above two    zero is zero
                         replicas is believed at the third tick
