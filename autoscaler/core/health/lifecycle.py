@@ -34,13 +34,14 @@ class Phase(StrEnum):
 
 
 class Kind(StrEnum):
-    """What has become of an incident."""
+    """What has become of an incident; ``REMEDY``: something was done about it, or refused for a new reason."""
 
     PENDING = "pending"
     FIRED = "fired"
     UPDATED = "updated"
     FLAPPING = "flapping"
     REPEATED = "repeated"
+    REMEDY = "remedy"
     RESOLVED = "resolved"
 
 

@@ -38,7 +38,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A turn in an incident's life with all that a reader needs; ``sinks``: who shall be told (names from the settings)."""
+    """A turn in an incident's life with all that a reader needs; ``sinks``: who shall be told (names from the settings).
+
+    ``remedies``: all there have been for this incident, oldest first. Of a change of kind ``REMEDY`` the last one is the news; where
+    nothing was done (it was refused), the change is silent: for the record, which is the log, the metrics and the owner's events.
+    """
 
     change: Change
     evidence: Evidence = field(default_factory=Evidence)
