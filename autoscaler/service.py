@@ -29,7 +29,7 @@ from autoscaler.loops.scaling import ScalingLoop
 from autoscaler.loops.shards import SHARDS
 from autoscaler.loops.state import StateKeeper
 from autoscaler.loops.targets import Targets
-from autoscaler.ports import Cluster, MetricSource, PolicySet, PolicySource, Recorder, StateStore
+from autoscaler.ports import Cluster, MetricSource, PodWatch, PolicySet, PolicySource, Recorder, StateStore
 
 if TYPE_CHECKING:
     from autoscaler.adapters.telemetry import PrometheusRecorder
@@ -60,6 +60,7 @@ class Parts:
     port: int = 8080
     write_concurrency: int = 16
     state: StateStore | None = None
+    pods: PodWatch | None = None
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = field(default=())
     """Further tasks of the embedding program, cancelled with the rest."""
     on_terminal: bool = False
@@ -87,7 +88,7 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
     check_policies_package()
     recorder, clock = _recorder(), SystemClock()
     async with AsyncExitStack() as stack:
-        cluster, config_maps = await stack.enter_async_context(_kubernetes(settings, recorder, clock))
+        cluster, config_maps, pods = await stack.enter_async_context(_kubernetes(settings, recorder, clock))
         yield Parts(
             source=await stack.enter_async_context(_metric_source(settings, recorder)),
             cluster=cluster,
@@ -99,6 +100,7 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
             port=settings.listen_port,
             write_concurrency=settings.write_concurrency,
             state=_state_store(settings, config_maps),
+            pods=pods,
         )
 
 
@@ -126,10 +128,11 @@ async def _metric_source(settings: Settings, recorder: Recorder) -> AsyncIterato
 
 
 @asynccontextmanager
-async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> AsyncIterator[tuple[Cluster, StateStore]]:
-    """The cluster, and a state store in it; both through one client."""
+async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> AsyncIterator[tuple[Cluster, StateStore, PodWatch]]:
+    """The cluster, a state store in it and its pods; all through one client."""
     from autoscaler.adapters.kubernetes.client import Client
     from autoscaler.adapters.kubernetes.login import find_login
+    from autoscaler.adapters.kubernetes.pods import KubernetesPods
     from autoscaler.adapters.kubernetes.reflector import Around
     from autoscaler.adapters.kubernetes.state import ConfigMapStore
     from autoscaler.adapters.kubernetes.targets import KubernetesCluster
@@ -139,7 +142,8 @@ async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> A
     client = await Client.connect(login)
     try:
         around = Around(client, clock, recorder, Random())  # noqa: S311 - jitter, not secrets
-        yield KubernetesCluster(around, access.namespaces or None), ConfigMapStore(client, login.namespace(), SHARDS)
+        namespaces = access.namespaces or None
+        yield KubernetesCluster(around, namespaces), ConfigMapStore(client, login.namespace(), SHARDS), KubernetesPods(around, namespaces)
     finally:
         await client.close()
 
@@ -191,7 +195,8 @@ class Service:
             log.info("listening on %s", address, extra={"fields": {"address": address}})
             started(address)
             loops = [self._keeper.run(), self._loop.run(), self._targets.run(), self._follow_policies()]
-            work = [parts.cluster.run(), *loops, *(task() for task in parts.beside)]
+            watches = [parts.cluster.run(), *([parts.pods.run()] if parts.pods is not None else [])]
+            work = [*watches, *loops, *(task() for task in parts.beside)]
             running = asyncio.ensure_future(_together(work))
             stopping = asyncio.ensure_future(self._stop.wait())
             await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -1,9 +1,9 @@
 """List and watch: a current copy of the objects of a kind, or the knowledge that it is not current.
 
-The caller names the fields that it needs as a msgspec struct and gets them through three callbacks. What can go wrong in between
-(reference: the API concepts of Kubernetes, "Efficient detection of changes") ends in one of two ways: resume from the last version
-seen, or list again and tell the difference by uid. What was silent for too long is listed again, as a watch that can be opened
-proves nothing: from a version that the server has not reached (its etcd was restored), it stays open and silent.
+The caller names the fields that it needs as a msgspec struct, and perhaps another form to keep them in, and gets them through three
+callbacks. What can go wrong in between (reference: the API concepts of Kubernetes, "Efficient detection of changes") ends in one of two
+ways: resume from the last version seen, or list again and tell the difference by uid. What was silent for too long is listed again, as
+a watch that can be opened proves nothing: from a version that the server has not reached (its etcd was restored), it stays open and silent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
-from typing import Generic, TypeAlias
+from typing import Any, Generic, TypeAlias
 
 import msgspec
 
@@ -44,6 +44,14 @@ class Handlers(Generic[T]):
     added: Callable[[T], None]
     changed: Callable[[T, T], None]
     deleted: Callable[[T], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Form(Generic[T]):
+    """Objects that are kept in another form than that in which they are read: ``keep`` must be quick and must not raise."""
+
+    wire: type[Any]
+    keep: Callable[[Any], T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +97,18 @@ class _SilentError(TransientError):
 class Reflector(Generic[T]):
     """Keeps :attr:`objects` as the server has them while :meth:`run` runs."""
 
-    def __init__(self, around: Around, resource: Resource, of: type[T], handlers: Handlers[T], selection: Selection | None = None) -> None:
+    def __init__(
+        self, around: Around, resource: Resource, of: type[T] | Form[T], handlers: Handlers[T], selection: Selection | None = None
+    ) -> None:
         self.resource = resource
         self.problem: AutoscalerError | None = None
         """Why the last attempt failed; None once there was a good one."""
         self.synced = False
         """Whether everything has been listed at least once. Objects added before that were there before us."""
         self._around, self._handlers, self._selection = around, handlers, selection or Selection()
-        self._page_of, self._decoder, self._events = Page[of], msgspec.json.Decoder(of), msgspec.json.Decoder(Event)  # type: ignore[valid-type]
+        form: Form[T] = of if isinstance(of, Form) else Form(of, lambda item: item)
+        self._keep, wire = form.keep, form.wire
+        self._page_of, self._decoder, self._events = Page[wire], msgspec.json.Decoder(wire), msgspec.json.Decoder(Event)  # type: ignore[valid-type]
         self._copy: dict[Key, T] = {}
         self._page = around.timing.page
         self._version = ""
@@ -157,7 +169,7 @@ class Reflector(Generic[T]):
                 self._page = max(self._page // 4, 1)
                 raise
             before = len(found)
-            found.update((_key(item), item) for item in page.items or ())
+            found.update((_key(item), self._kept(item)) for item in page.items or ())
             if not page.metadata.next_page:
                 break
             if len(found) == before:
@@ -168,6 +180,13 @@ class Reflector(Generic[T]):
         self._replace(found)
         self._version, self.synced = page.metadata.resource_version, True
         self._alive()
+
+    def _kept(self, item: Object) -> T:
+        """A listed object as it is kept; the one that is there already, if in the same version: two of each would be twice the memory."""
+        was = self._copy.get(_key(item))
+        if was is None or (was.metadata.uid, was.metadata.resource_version) != (item.metadata.uid, item.metadata.resource_version):
+            return self._keep(item)
+        return was
 
     async def _watch(self) -> None:
         """Take events until the server ends the watch, or we do."""
@@ -219,7 +238,7 @@ class Reflector(Generic[T]):
             item = self._decoder.decode(event.object)
         except msgspec.DecodeError as error:
             raise AnswerError(f"{call}: expected an event, got {in_one_line(line)[:80]!r} ({error})") from error
-        self._apply(item, gone=event.type == "DELETED")
+        self._apply(self._keep(item), gone=event.type == "DELETED")
         self._version = item.metadata.resource_version
         self._alive()
 
