@@ -25,8 +25,13 @@ def write_certificates(folder: Path) -> None:
     (folder / "names").write_text(SERVING_NAMES)
     for name, subject in SUBJECTS.items():
         _openssl(folder, "req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", subject)
-        signed_by = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial")
-        _openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signed_by, "-out", f"{name}.crt", "-days", DAYS, "-extfile", "names")
+        sign(folder, name)
+
+
+def sign(folder: Path, name: str, days: str = DAYS) -> None:
+    """Sign `name`'s certificate anew, for that many days from now; "-1" gives one that has expired."""
+    signed_by = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial")
+    _openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signed_by, "-out", f"{name}.crt", "-days", days, "-extfile", "names")
 
 
 def trust(folder: Path, client: str | None = None) -> ssl.SSLContext:

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,12 +44,17 @@ def policy(namespace: str, name: str, **spec: Any) -> Json:  # noqa: ANN401 - th
 
 
 class Service:
-    """One running `autoscaler run`. Its policies are files in `policies`; its log is JSON lines."""
+    """One running `autoscaler run`. Its policies are files in `policies`; its log is JSON lines.
 
-    def __init__(self, folder: Path, *, prometheus: str, kubeconfig: Path, options: Mapping[str, str] | None = None) -> None:
+    `within` is a command that runs it, such as one that gives it other files to see.
+    """
+
+    def __init__(
+        self, folder: Path, *, prometheus: str, kubeconfig: Path, options: Mapping[str, str] | None = None, within: Sequence[str] = ()
+    ) -> None:
         self.policies = folder / "policies"
         self.policies.mkdir(parents=True)
-        command = [sys.executable, "-m", "autoscaler", "run", str(self.policies), "--prometheus", prometheus]
+        command = [*within, sys.executable, "-m", "autoscaler", "run", str(self.policies), "--prometheus", prometheus]
         command += ["--kubeconfig", str(kubeconfig), "--host", "127.0.0.1", "--port", "0", "--log-format", "json"]
         command += [word for option, value in (options or {}).items() for word in (option, value)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AUTOSCALER_")}
