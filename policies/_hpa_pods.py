@@ -13,9 +13,7 @@ import numpy as np
 
 from autoscaler.core.policy import Pods
 from autoscaler.core.types import Bools, Floats, Ints, PodPhase, PodReady
-
-_SAMPLE_WINDOW_S = 60.0
-"""The window of a sample that states none."""
+from autoscaler.core.usage import starting
 
 Tolerance: TypeAlias = tuple[Floats, Floats]
 """How far above and below 1 a ratio may be ``[n]``."""
@@ -68,22 +66,8 @@ def grouped(pods: Pods, cpu: Bools, at_s: float, initialization_s: Floats, delay
     pending = pods.phase == PodPhase.PENDING.value
     ignored = (pods.phase == PodPhase.FAILED.value) | (pods.phase == PodPhase.DELETED.value)
     rest = listed & ~pending & ~ignored
-    unready = pending | (rest & sampled & cpu & _starting(pods, at_s, initialization_s, delay_s))
+    unready = pending | (rest & sampled & cpu & starting(pods, at_s, initialization_s, delay_s))
     return Groups(listed, rest & sampled & ~unready, unready, rest & ~sampled, ~listed & sampled)
-
-
-def _starting(pods: Pods, at_s: float, initialization_s: Floats, delay_s: Floats) -> Bools:
-    """Whose CPU use says nothing yet: no condition, or not Ready while starting, or a sample that began before it was Ready."""
-    long_ago = -np.inf
-    changed_s = np.where(np.isnan(pods.ready_changed_s), long_ago, pods.ready_changed_s)
-    sampled_s = np.where(np.isnan(pods.sampled_s), long_ago, pods.sampled_s)
-    window_s = np.where(np.isnan(pods.window_s), _SAMPLE_WINDOW_S, pods.window_s)
-    not_ready = pods.ready == PodReady.FALSE.value
-    early = not_ready | (sampled_s < changed_s + window_s)
-    never_ready = not_ready & (pods.started_s + delay_s > changed_s)
-    unknown = (pods.ready == PodReady.NONE.value) | np.isnan(pods.started_s)
-    starting: Bools = unknown | np.where(pods.started_s + initialization_s > at_s, early, never_ready)
-    return starting
 
 
 @dataclass(frozen=True, slots=True)

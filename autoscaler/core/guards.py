@@ -18,14 +18,13 @@ from autoscaler.core.memory import GuardState, added, changed, extreme
 from autoscaler.core.observation import Observation, with_signal
 from autoscaler.core.policy import Combined, traits_of
 from autoscaler.core.spec import GroupSpec, When
+from autoscaler.core.startup import UNKNOWN_S
 from autoscaler.core.types import FREE, TARGET_REASON, Bools, Codes, Floats, Mode, Reason, Signal, Target
 
 COVERAGE_MIN = 0.9
 """Below this share of reporting pods nothing is scaled down: half the targets lost must not read as half the load."""
 
 SATURATED_FACTOR = 1.5
-
-STARTUP_UNKNOWN_S = 60.0
 
 HEALTH_VALID_S = 60.0
 """So far from a tick the health loop may have assessed and still be believed."""
@@ -103,7 +102,7 @@ def saturation(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     if not saturated.any() and np.isnan(state.raised_s).all():
         return draft, reason
     startup = np.where(np.isnan(spec.startup_s), context.observation.startup_s, spec.startup_s)
-    lasts = context.at_s - state.raised_s < np.where(np.isnan(startup), STARTUP_UNKNOWN_S, startup) - _INSTANT_S
+    lasts = context.at_s - state.raised_s < np.where(np.isnan(startup), UNKNOWN_S, startup) - _INSTANT_S
     begins = saturated & ~lasts
     raised_s = np.where(begins, context.at_s, np.where(lasts, state.raised_s, np.nan))
     raised_to = np.where(begins, level, np.where(lasts, state.raised_to, np.nan))

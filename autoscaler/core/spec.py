@@ -28,6 +28,22 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What the workload's own pods use, as ``metrics.k8s.io`` has it: ``resource`` is ``cpu`` (cores) or ``memory`` (bytes).
+
+    Of one container of each pod, or of all ("").
+    """
+
+    resource: str
+    container: str = ""
+
+    @property
+    def text(self) -> str:
+        """In words, where a query would stand."""
+        return f"{self.resource} of {f'container {self.container}' if self.container else 'all containers'} (metrics.k8s.io)"
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesSpec:
     """One metric of one workload. ``target`` in the metric's unit per replica (a ratio for utilisation).
 
@@ -38,7 +54,7 @@ class SeriesSpec:
     """
 
     name: str
-    query: Query
+    query: Query | Usage
     target: float
     target_kind: TargetKind = TargetKind.AVERAGE_VALUE
     activation: float = 0.0

@@ -9,14 +9,11 @@ import numpy as np
 
 from autoscaler.core.columns import frozen
 from autoscaler.core.plant import Plant
+from autoscaler.core.startup import STARTS, percentile
 from autoscaler.core.types import Bools, Floats
 from autoscaler.errors import ConfigError
 from autoscaler.simulation.load import RATE_MAX, Trace, duration, trace_of
 from autoscaler.simulation.world import SATURATED_SHARE
-
-STARTUP_FLOOR_S = 15.0
-STARTS = 20
-"""So many of the newest pods say how long starting takes."""
 
 _COUNTER_ROWS = 200
 _COUNTER_FALLS = 0.001
@@ -98,8 +95,7 @@ def startup_of(durations: Floats) -> Startup | None:
     known = durations[np.isfinite(durations) & (durations >= 0)][-STARTS:]
     if not known.size:
         return None
-    seconds = max(STARTUP_FLOOR_S, float(np.quantile(known, 0.9)))
-    return Startup(seconds, f"90th percentile of {known.size} recorded pod starts")
+    return Startup(percentile(known), f"90th percentile of {known.size} recorded pod starts")
 
 
 def stretches(marked: Bools) -> list[tuple[int, int]]:
