@@ -20,16 +20,16 @@ the saturation is over; nothing is learnt of it. Without data at this tick it pr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from autoscaler.core.behavior import NO_BEHAVIOR
-from autoscaler.core.columns import frozen, full
+from autoscaler.core.columns import full, revised
 from autoscaler.core.policy import Proposal, Traits, View, param
 from autoscaler.core.types import Floats, Ints, Singles
 from policies.forecasting.predict import HISTORY_BEATS, Lesson, Outlook, learnt, observed, outlook
-from policies.forecasting.replay import Past, Reals, band_of, chosen, needed_of, outlooks_of, replayed
+from policies.forecasting.replay import Past, band_of, chosen, needed_of, outlook_of, replayed
 from policies.forecasting.state import (
     CHECKPOINT,
     PLAIN,
@@ -39,7 +39,7 @@ from policies.forecasting.state import (
     Changes,
     ForecastState,
     aged,
-    ago,
+    back,
     blank,
     ticks_per_beat,
 )
@@ -104,23 +104,26 @@ class Forecast:
         every = ticks_per_beat(view.interval_s)
         beat_s = every * view.interval_s
         beats = view.demand[::-every]
+        newest = _known(beats[:HISTORY_BEATS])
         lead = _lead(view, params, state, beat_s, beats.shape[0])
         number = round(view.at_s / view.interval_s) // every
         passed = int(number - state.beat.max(initial=-1.0))
-        state = replace(state, calm=np.where(view.saturated, 0.0, state.calm + max(passed, 0)))
+        calm = np.where(view.saturated, 0.0, state.calm + max(passed, 0))
         rings = {name: aged(getattr(state, name), passed) for name in RINGS} if passed > 0 else {}
         if rings:
-            state = replace(state, **_tried(state, beats, lead, rings, beat_s), beat=full(lead.size, number))
+            changes = {"calm": calm, "beat": full(lead.size, number), **observed(state, newest, beat_s)}
+            state = revised(state, changes)
+            state = revised(state, _tried(state, beats, lead, rings, beat_s))
             if number % max(1, round(_CHOOSE_S / beat_s)) == 0:
-                state = replace(state, **chosen(state, params.risk, beat_s))
-        ahead = outlook(state, _known(beats[:HISTORY_BEATS]))
+                state = revised(state, chosen(state, params.risk, beat_s))
+        else:
+            state = revised(state, {"calm": calm})
+        ahead = outlook(state, newest)
         state, proposal = _answer(view, state, ahead, np.asarray(lead * beat_s, dtype=np.float64))
-        newest = (ahead.forecast, ahead.slow, ahead.now, state.error, proposal.replicas)
-        kept: Changes = {}
-        for name, column in zip(RINGS if rings else (), newest, strict=False):
-            rings[name][-1] = column
-            kept[name] = frozen(rings[name])
-        return replace(state, **kept), proposal
+        for name, column in zip(RINGS, (ahead.forecast, ahead.slow, ahead.now, state.error, proposal.replicas), strict=True):
+            if rings:
+                rings[name][-1] = column
+        return revised(state, rings), proposal
 
 
 def _known(beats: Singles) -> Floats:
@@ -133,35 +136,34 @@ def _known(beats: Singles) -> Floats:
 def _lead(view: View, params: ForecastParams, state: ForecastState, beat_s: float, beats: int) -> Ints:
     """The lead in beats ``[n]``, no longer than what is remembered of the past."""
     startup = np.where(np.isfinite(view.startup_s), view.startup_s, _STARTUP_S)
-    added = np.where(view.ordered, np.clip(np.ceil(state.error_slow), 1.0, _ORDERED_MAX), 1.0)
+    added = np.where(view.ordered, np.clip(np.ceil(state.error_slow), 1.0, _ORDERED_MAX), 1.0) if view.ordered.any() else 1.0
     lead = np.ceil((startup * added + params.metric_lag_s) / beat_s - 1e-9)
     return np.asarray(np.clip(lead, 1, max(1, min(RING - 2, beats - HISTORY_BEATS - 1))), dtype=np.int64)
 
 
 def _tried(state: ForecastState, beats: Singles, lead: Ints, rings: Mapping[str, Singles], beat_s: float) -> Changes:
     """What there is to learn at a beat: the forecast of a lead ago has an outcome, and the candidates of that time too."""
-    changes = observed(state, _known(beats[:HISTORY_BEATS]), beat_s)
-    state = replace(state, **changes)
     longest = int(lead.max(initial=1))
     if beats.shape[0] < longest + 2:
-        return changes
-    peak = _row(np.maximum.accumulate(_evened(beats, longest), axis=0), np.maximum(lead - 2, 0)).astype(np.float64)
+        return {}
+    same = longest if lead.min(initial=longest) == longest else None
+    peak = back(np.maximum.accumulate(_evened(beats, longest), axis=0), lead, same, -2).astype(np.float64)
+    forecasts, errors, slow, now, asks = (rings[name][::-1] for name in ("forecasts", "errors", "spreads_slow", "spreads_now", "asks"))
     lesson = Lesson(
-        beats=_since(beats, lead),
-        error=ago(rings["errors"], lead).astype(np.float64),
-        forecast=ago(rings["forecasts"], lead).astype(np.float64),
+        beats=_since(beats, lead, same),
+        error=back(errors, lead, same).astype(np.float64),
+        forecast=back(forecasts, lead, same).astype(np.float64),
         peak=np.where(state.calm > lead + _CUT_OFF_BEATS, peak, np.nan),
     )
-    before = lead + 1
     past = Past(
-        demand=_row(beats, before),
-        forecast=ago(rings["forecasts"], before),
-        slow=ago(rings["spreads_slow"], before),
-        now=ago(rings["spreads_now"], before),
+        demand=back(beats, lead, same, 1),
+        forecast=back(forecasts, lead, same, 1),
+        slow=back(slow, lead, same, 1),
+        now=back(now, lead, same, 1),
         came=(beats[0] + beats[1]) * np.float32(0.5),
     )
-    judged = _judged(state, lesson, ago(rings["asks"], before), past.came, beat_s)
-    return {**changes, **judged, **learnt(state, lesson, beat_s), **replayed(state, past, beat_s)}
+    judged = _judged(state, lesson, back(asks, lead, same, 1), past.came, beat_s)
+    return {**judged, **learnt(state, lesson, beat_s), **replayed(state, past, beat_s)}
 
 
 def _evened(beats: Singles, count: int) -> Singles:
@@ -173,16 +175,10 @@ def _evened(beats: Singles, count: int) -> Singles:
     return evened
 
 
-def _row(rows: Singles, number: Ints) -> Singles:
-    """Row ``number[n]`` of each column."""
-    return np.asarray(np.take_along_axis(rows, number[None], axis=0)[0])
-
-
-def _since(beats: Singles, lead: Ints) -> Floats:
-    """The beats up to ``lead[n]`` ago, newest first."""
-    first = int(lead[0]) if lead.size else 0
-    if (lead == first).all():
-        return _known(beats[first : first + HISTORY_BEATS])
+def _since(beats: Singles, lead: Ints, same: int | None) -> Floats:
+    """The beats up to ``lead[n]`` ago (``same``: of all, if it is), newest first."""
+    if same is not None:
+        return _known(beats[same : same + HISTORY_BEATS])
     rows = np.minimum(lead + np.arange(HISTORY_BEATS)[:, None], beats.shape[0] - 1)
     return np.take_along_axis(beats, rows, axis=0).astype(np.float64)
 
@@ -200,19 +196,12 @@ def _judged(state: ForecastState, lesson: Lesson, asked: Singles, came: Singles,
     }
 
 
-def _of_setting(state: ForecastState, demand: Reals, forecast: Reals, slow: Reals, now: Reals) -> tuple[Reals, Reals]:
-    """What the chosen setting expects ``[n]``, and its spread."""
-    expected, spread = outlooks_of(demand, forecast, slow, now)
-    kind = _SPREAD[state.setting.astype(np.int64)][None]
-    return np.take_along_axis(expected, kind, axis=0)[0], np.take_along_axis(spread, kind, axis=0)[0]
-
-
 def _answer(view: View, state: ForecastState, ahead: Outlook, lead_s: Floats) -> tuple[ForecastState, Proposal]:
     """What is asked for at this tick, and what that consists of."""
     known = ~np.isnan(ahead.demand)
     cold = state.scored_s < _COLD_S
     setting = state.setting.astype(np.int64)
-    expected, spread = _of_setting(state, *ahead)
+    expected, spread = outlook_of(_SPREAD[setting], *ahead)
     wanted = np.where(cold, ahead.demand / _COLD_SHARE, needed_of(expected, spread, state.multiple))
     hold_s = np.where(cold, _COLD_HOLD_S, _HOLD_S[setting])
     least = np.where((view.min == 0) & (ahead.demand == 0), 0.0, 1.0)
@@ -226,14 +215,14 @@ def _answer(view: View, state: ForecastState, ahead: Outlook, lead_s: Floats) ->
     peak = np.where(enough, np.maximum(state.asked_peak, kept), 0.0)
     over = view.at_s - since_s + view.interval_s >= hold_s - _WHOLE
     asked = np.where(enough, np.where(over, np.minimum(before, peak), before), needed)
-    state = replace(
-        state,
-        asked=frozen(np.where(known, asked, state.asked)),
-        asked_peak=frozen(np.where(known & ~over, peak, 0.0)),
-        asked_since_s=frozen(np.where(known & ~over, since_s, np.nan)),
-        flood=frozen(flood),
-        flood_until_s=frozen(flood_until_s),
-    )
+    changes: Changes = {
+        "asked": np.where(known, asked, state.asked),
+        "asked_peak": np.where(known & ~over, peak, 0.0),
+        "asked_since_s": np.where(known & ~over, since_s, np.nan),
+        "flood": flood,
+        "flood_until_s": flood_until_s,
+    }
+    state = revised(state, changes)
     notes = _notes(state, np.where(cold, np.nan, spread))
     notes |= {"cold": cold.astype(np.float64), "headroom": wanted - ahead.forecast, "hold_s": hold_s, "lead_s": lead_s}
     forecast = np.where(state.scored_s > 0, ahead.forecast, np.nan)

@@ -258,10 +258,7 @@ def _answer(policy: Policy, view: View, params: Parameters, state: State) -> tup
     replicas = _column("replicas", proposal.replicas, n)
     expected = None if proposal.expected is None else _column("expected", proposal.expected, n)
     notes = {name: _column(f"notes[{name!r}]", column, n) for name, column in proposal.notes.items()}
-    _check_state(state, new_state)
-    borrowed = {name: array.copy() for name, array in array_fields(new_state).items() if np.may_share_memory(array, view.demand)}
-    # History writes over its rows in time: a state must not change with them.
-    return _kept(replace(new_state, **borrowed) if borrowed else new_state), Proposal(replicas, expected, notes)
+    return _taken_in(state, new_state, view.demand), Proposal(replicas, expected, notes)
 
 
 def _shape_of(answer: object) -> str:
@@ -282,15 +279,31 @@ def _column(name: str, values: object, n: int) -> Floats:
     return frozen(array.astype(np.float64))
 
 
-def _check_state(before: State, after: State) -> None:
+def _taken_in(before: State, after: State, demand: Singles) -> State:
+    """The new state, checked against the old one and read-only. Raises TypeError or ValueError."""
     if type(after) is not type(before):
         message = f"returned a state of type {type(after).__name__}, expected {type(before).__name__}"
         raise TypeError(message)
+    if after is before:
+        return after
     old, new = array_fields(before), array_fields(after)
-    for name in old.keys() | new.keys():
-        if name not in old or name not in new or new[name].shape != old[name].shape or new[name].dtype != old[name].dtype:
-            message = f"state.{name} was {_described(old.get(name))} and became {_described(new.get(name))}"
+    for name in old.keys() - new.keys():
+        message = f"state.{name} was {_described(old[name])} and became {_described(None)}"
+        raise ValueError(message)
+    borrowed = {}
+    for name, array in new.items():
+        was = old.get(name)
+        if array is was:
+            continue
+        if was is None or array.shape != was.shape or array.dtype != was.dtype:
+            message = f"state.{name} was {_described(was)} and became {_described(array)}"
             raise ValueError(message)
+        # History writes over its rows in time: a state must not change with them.
+        if array.base is not None and np.may_share_memory(array, demand):
+            borrowed[name] = frozen(array.copy())
+        else:
+            frozen(array)
+    return replace(after, **borrowed) if borrowed else after
 
 
 def _described(array: np.ndarray | None) -> str:

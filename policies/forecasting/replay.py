@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.core.plant import Plant
-from autoscaler.core.types import Floats, Singles
-from policies.forecasting.state import MULTIPLES, SETTINGS, Changes, ForecastState
+from autoscaler.core.types import Floats, Ints, Singles
+from policies.forecasting.state import MULTIPLES, PLAIN, SETTINGS, Changes, ForecastState
 
 _MEMORY_S = 7 * 86400.0
 _TERMINATION_S = 30.0
@@ -40,7 +40,7 @@ _PLAIN_SHARE = np.float32(0.1)
 _NORMAL = 1.25
 """The standard deviation of a normal variable ÷ its mean absolute value."""
 
-_SPREAD = [setting.spread for setting in SETTINGS]
+_SPREAD = np.array([setting.spread for setting in SETTINGS])
 _HOLD_S = np.array([setting.hold_s for setting in SETTINGS], np.float32)[:, None, None]
 _BAND = np.array([setting.band for setting in SETTINGS], np.float32)[:, None]
 _PATIENCE_BEATS = 4.0
@@ -78,6 +78,12 @@ def outlooks_of(demand: Reals, forecast: Reals, slow: Reals, now: Reals) -> tupl
     return np.stack([forecast, forecast, demand]), np.stack([slow, now, _PLAIN_SHARE * demand])
 
 
+def outlook_of(kind: Ints, demand: Reals, forecast: Reals, slow: Reals, now: Reals) -> tuple[Reals, Reals]:
+    """What is expected and its spread ``[n]``, for one kind of spread each."""
+    plain = kind == PLAIN
+    return np.where(plain, demand, forecast), np.where(plain, _PLAIN_SHARE * demand, np.where(kind == 0, slow, now))
+
+
 def band_of(band: Reals, forecast: Reals) -> Reals:
     """A band in replicas; small workloads get a part of it."""
     return np.asarray(band * np.minimum(np.float32(1.0), forecast * np.float32(0.1)))
@@ -85,9 +91,10 @@ def band_of(band: Reals, forecast: Reals) -> Reals:
 
 def replayed(state: ForecastState, past: Past, beat_s: float) -> Changes:
     """Let one beat of the past happen to all candidates; where ``past`` is unknown (NaN) nothing does."""
-    able = ~np.isnan(past.forecast) & ~np.isnan(past.demand) & ~np.isnan(past.came)
-    came = np.where(able, past.came, 0)
-    expected, spreads = outlooks_of(*(np.where(able, column, 0) for column in past[:4]))
+    able = ~(np.isnan(past.forecast) | np.isnan(past.demand) | np.isnan(past.came))
+    all_able = bool(able.all())
+    demand, forecast, slow, now, came = past if all_able else (np.where(able, column, np.float32(0)) for column in past)
+    expected, spreads = outlooks_of(demand, forecast, slow, now)
     wanted = needed_of(expected[:, None], spreads[:, None], MULTIPLES[:, None])[_SPREAD]
     needed = np.maximum(np.ceil(wanted), np.float32(1.0))
     kept = np.ceil(wanted + band_of(_BAND, expected[0])[:, None])
@@ -98,8 +105,8 @@ def replayed(state: ForecastState, past: Past, beat_s: float) -> Changes:
     peak = np.where(enough, np.maximum(state.peak, kept), np.float32(0.0))
     over = waited >= _HOLD_S / np.float32(beat_s)
     level = np.where(enough, np.where(over, np.minimum(before, np.maximum(peak, needed)), before), needed)
-    waited[over] = 0.0
-    peak[over] = 0.0
+    np.copyto(waited, np.float32(0.0), where=over)
+    np.copyto(peak, np.float32(0.0), where=over)
 
     late, backlog = _served(state, level, came)
     keep = np.float32(1.0 - beat_s / _MEMORY_S)
@@ -108,7 +115,7 @@ def replayed(state: ForecastState, past: Past, beat_s: float) -> Changes:
     cost = level + given_back * np.float32(_TERMINATION_S / beat_s) + changed * np.float32(_CHANGE_S / beat_s)
     tables = {"level": level, "peak": peak, "waited": waited, "backlog": backlog}
     tables |= {"late": state.late * keep + late, "cost": state.cost * keep + cost}
-    if not able.all():
+    if not all_able:
         tables = {name: np.where(able, table, getattr(state, name)) for name, table in tables.items()}
     volume = np.where(able, state.volume * float(keep) + came, state.volume)
     return {**tables, "volume": volume}

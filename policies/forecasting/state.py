@@ -154,9 +154,8 @@ def aged(ring: Singles, beats: int) -> Singles:
     return later
 
 
-def ago(ring: Singles, beats: Ints) -> Singles:
-    """The entry of ``beats[n]`` beats before the newest."""
-    same = int(beats[0]) if beats.size else 0
-    if (beats == same).all():
-        return np.asarray(ring[RING - 1 - same])
-    return np.asarray(np.take_along_axis(ring, (RING - 1 - beats)[None], axis=0)[0])
+def back(rows: Singles, beats: Ints, same: int | None, more: int = 0) -> Singles:
+    """The row of ``beats[n] + more`` beats ago, but at least 0, of each column; ``rows`` newest first, ``same`` if all beats are."""
+    if same is not None:
+        return np.asarray(rows[max(same + more, 0)])
+    return np.asarray(np.take_along_axis(rows, np.maximum(beats + more, 0)[None], axis=0)[0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autoscaler.core.behavior import HPA_BEHAVIOR, NO_BEHAVIOR
-from autoscaler.core.columns import array_fields, patched, protected, taken, widened
+from autoscaler.core.columns import array_fields, patched, protected, revised, taken, widened
 from autoscaler.core.types import REASON_TEXT, SIGNAL_TEXT, TARGET_REASON, Floats, Reason, Signal, Target
 
 
@@ -39,6 +39,14 @@ def test_patching_replaces_columns_in_a_copy() -> None:
     new = patched(old, np.array([2, 0]), {"flat": np.array([7.0, 8.0]), "deep": np.array([[1.0, 2.0], [3.0, 4.0]])})
     assert (new.flat.tolist(), new.deep.tolist()) == ([8, 1, 7], [[2, 1, 1], [4, 4, 3]])
     assert (old.flat.tolist(), new.name, new.flat.flags.writeable) == ([0, 1, 2], "t", False)
+
+
+def test_revising_is_replacing() -> None:
+    old = table()
+    new = revised(old, {"flat": np.array([7.0])})
+    assert (new.name, new.flat.tolist(), new.deep is old.deep, old.flat.tolist()) == ("t", [7], True, [0, 1, 2])
+    with pytest.raises(TypeError, match="Table has no fields round"):
+        revised(old, {"round": np.array([7.0])})
 
 
 def test_taking_keeps_the_order_asked_for() -> None:

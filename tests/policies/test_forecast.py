@@ -20,7 +20,7 @@ from autoscaler.core.types import Bools, Floats
 from autoscaler.testing import PROPERTIES, check_policy, columns_of, view_of
 from policies.forecast import Forecast, ForecastParams
 from policies.forecasting.replay import chosen, deviation, needed_of
-from policies.forecasting.state import MULTIPLES, SETTINGS, Changes, ForecastState, aged, ago, blank
+from policies.forecasting.state import MULTIPLES, SETTINGS, Changes, ForecastState, aged, back, blank
 
 HOUR = 240  # ticks of 15 s
 START_S = 1_800_000_000.0
@@ -282,10 +282,12 @@ def test_between_two_multiples_the_risk_is_met() -> None:
 
 @settings(max_examples=20)
 @given(st.integers(1, 60), st.integers(0, 30))
-def test_a_ring_keeps_its_age(beats: int, back: int) -> None:
+def test_a_ring_keeps_its_age(beats: int, age: int) -> None:
     ring = np.arange(40, dtype=np.float32)[:, None]
     later = aged(ring, beats)
     later[-1] = inf
-    got = ago(later, np.array([back]))[0]
-    wanted = inf if back == 0 else (39 - back + beats if beats <= back else nan)
-    np.testing.assert_array_equal(got, wanted)
+    newest_first = later[::-1]
+    wanted = inf if age == 0 else (39 - age + beats if beats <= age else nan)
+    np.testing.assert_array_equal(back(newest_first, np.array([age]), age)[0], wanted)
+    np.testing.assert_array_equal(back(newest_first, np.array([age]), None)[0], wanted)
+    np.testing.assert_array_equal(back(newest_first, np.array([max(0, age - 1)]), None, 1 if age else 0)[0], wanted)
