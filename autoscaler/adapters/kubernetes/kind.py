@@ -23,7 +23,7 @@ from autoscaler.adapters.kubernetes.scale import Scale, write_scale
 from autoscaler.adapters.kubernetes.wire import Object, T
 from autoscaler.core.selector import Selector
 from autoscaler.core.types import Target
-from autoscaler.errors import AutoscalerError
+from autoscaler.errors import AutoscalerError, StaleViewError
 from autoscaler.ports import NOT_SEEN, TargetFacts
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class Kind(ABC, Generic[T]):
         self._known: dict[Key, TargetFacts] = {}
         self._told: dict[Key | None, TargetFacts] = {}
         self._flights: dict[Key, list[set[str]]] = {}  # per write under way, the versions that the watch has shown meanwhile
+        self._refused: dict[Key, str] = {}  # the version on which a write was refused as stale
 
     def follow(self, keys: Iterable[Key]) -> None:
         """Keep facts of just these from now on."""
@@ -128,12 +129,30 @@ class Kind(ABC, Generic[T]):
         self._flights.setdefault(key, []).append(flight)
         try:
             scale = await write_scale(self._shared.around.client, resource, key, seen, replicas)
+        except StaleViewError:
+            self._doubt(key, seen)
+            raise
         finally:
             left = self._flights[key] = [other for other in self._flights[key] if other is not flight]
             if not left:
                 del self._flights[key]
         if key in self._followed:
             self._landed(key, scale, flight)
+
+    def _doubt(self, key: Key, seen: TargetFacts) -> None:
+        """A write was refused as stale. Once, an event is on its way; twice on the same view, the watch has passed over it.
+
+        That is so after a leap: an etcd that was restored to an older state counts versions anew, and a watch that goes on from a later
+        one is told nothing of what is different.
+        """
+        known = self._known.get(key)
+        if known is None or known.resource_version != seen.resource_version:
+            return
+        if self._refused.get(key) != seen.resource_version:
+            self._refused[key] = seen.resource_version
+        elif self.reflector is not None:
+            del self._refused[key]
+            self.reflector.distrust(f"{self._name(key)} is not as it was shown, and no event tells why")
 
     @abstractmethod
     def _take(self, key: Key, item: T) -> None:
@@ -186,6 +205,7 @@ class Kind(ABC, Generic[T]):
     def _forget(self, key: Key) -> None:
         self._known.pop(key, None)
         self._told.pop(key, None)
+        self._refused.pop(key, None)
 
     def _trouble(self) -> TargetFacts | None:
         """What keeps all targets of this scope from being known."""

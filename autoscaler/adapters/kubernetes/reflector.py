@@ -94,6 +94,10 @@ class _SilentError(TransientError):
     """A watch without a sign of life."""
 
 
+class _DoubtedError(TransientError):
+    """A copy that was found wrong."""
+
+
 class Reflector(Generic[T]):
     """Keeps :attr:`objects` as the server has them while :meth:`run` runs."""
 
@@ -115,6 +119,8 @@ class Reflector(Generic[T]):
         self._alive_at = -inf
         self._opened_at = inf
         self._said = ""
+        self._doubt = ""
+        self._limit: asyncio.Timeout | None = None
         self._backoff = Backoff(around.random)
 
     @property
@@ -126,6 +132,12 @@ class Reflector(Generic[T]):
         """Seconds since the server last proved that this is current: by a list, an event, or a bookmark."""
         return self._around.clock.monotonic() - self._alive_at
 
+    def distrust(self, why: str) -> None:
+        """The copy has been found wrong, whatever the watch says: list again, in a moment."""
+        self._doubt = why
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
+
     async def run(self) -> NotFoundError:
         """List and watch until cancelled. Returns only if the server does not know the resource (any more)."""
         while True:
@@ -136,7 +148,7 @@ class Reflector(Generic[T]):
                 await self._watch()
             except AutoscalerError as error:
                 self._failed(error)
-                if isinstance(error, GoneError | NotFoundError):
+                if isinstance(error, GoneError | NotFoundError | _DoubtedError):
                     self._version = ""
                 if isinstance(error, NotFoundError):
                     return error
@@ -158,7 +170,7 @@ class Reflector(Generic[T]):
 
     async def _list(self) -> None:
         """Take all objects, page by page, and tell what is new, different and gone since the last time."""
-        self._version = ""
+        self._version, self._doubt = "", ""
         call, accept = self._call("list"), _METADATA_ONLY.format("List") if self._selection.metadata_only else JSON
         query = self._query() | {"limit": str(self._page)}
         found: dict[Key, T] = {}
@@ -206,6 +218,8 @@ class Reflector(Generic[T]):
             begun, size = [b""], 0
             try:
                 async with asyncio.timeout_at(min(loop.time() + timing.silence_s, end)) as limit:
+                    self._limit = limit
+                    self._raise_doubt(call)
                     while chunk := await content.readany():
                         begun.append(chunk)
                         size += len(chunk)
@@ -215,13 +229,19 @@ class Reflector(Generic[T]):
                             for line in filter(bytes.strip, lines):
                                 self._take(call, line)
                                 limit.reschedule(min(loop.time() + timing.silence_s, end))  # bytes alone are no sign of life
+                            self._raise_doubt(call)
                         elif size > ANSWER_MAX:
                             raise AnswerError(f"{call}: an event is longer than {ANSWER_MAX >> 20} MiB")
             except TimeoutError as error:
+                self._raise_doubt(call)
                 if loop.time() < end:
                     raise _SilentError(f"{call}: no event and no bookmark for {timing.silence_s:g} s") from error
             if cut := b"".join(begun).strip():
                 raise AnswerError(f"{call}: the stream ended within an event: {in_one_line(cut[:60])!r}")
+
+    def _raise_doubt(self, call: Call) -> None:
+        if self._doubt:
+            raise _DoubtedError(f"{call}: {self._doubt}: it is listed again")
 
     def _take(self, call: Call, line: bytes) -> None:
         """One line of a watch."""
@@ -308,6 +328,8 @@ def _cause(error: AutoscalerError) -> str:
         return "gone"
     if isinstance(error, _SilentError):
         return "silent"
+    if isinstance(error, _DoubtedError):
+        return "doubted"
     if isinstance(error, AnswerError):
         return "answer"
     if isinstance(error, PermanentError):

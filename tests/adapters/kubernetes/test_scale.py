@@ -8,6 +8,7 @@ import pytest
 from autoscaler.adapters.kubernetes.calls import ForbiddenError
 from autoscaler.core.types import Target
 from autoscaler.errors import AutoscalerError, PermanentError, StaleViewError, TransientError
+from autoscaler.metrics import WATCH_RESTARTS
 from tests.adapters.kubernetes.fault_server import (
     Feed,
     Json,
@@ -164,3 +165,32 @@ class TestOwnWrite:
             await rig.seen(WEB, Target.NOT_FOUND)
             feed.send("ADDED", deployment(22, 1, uid="another"))
             assert (await rig.seen(WEB)).replicas == 1
+
+
+class TestLeap:
+    """A watch that has passed over a change: nothing but a write's refusal can tell."""
+
+    async def test_refused_twice_on_one_view_it_is_listed_again(self, tmp_path: Path) -> None:
+        async with following(tmp_path, [WEB], list=listing("10", deployment(7))) as rig:
+            seen = await rig.seen(WEB)
+            rig.server.script("list", listing("5", deployment(4, 8)))
+            rig.server.script(SCALE, status(422, "Invalid"))
+            with pytest.raises(StaleViewError):
+                await rig.cluster.scale(WEB, seen, 5)
+            assert rig.cluster.facts(WEB) == seen
+            with pytest.raises(StaleViewError):
+                await rig.cluster.scale(WEB, seen, 5)
+            await rig.until(lambda: rig.cluster.facts(WEB).replicas == 8)
+            assert rig.tally.of(WATCH_RESTARTS)["deployments.apps", "doubted"] == 1
+
+    async def test_a_change_that_is_shown_in_between_needs_no_list(self, tmp_path: Path) -> None:
+        feed = Feed()
+        async with following(tmp_path, [WEB], list=listing("10", deployment(7)), watch=feed.step) as rig:
+            rig.server.script(SCALE, status(422, "Invalid"))
+            for version in (20, 21):
+                seen = rig.cluster.facts(WEB) if version == 21 else await rig.seen(WEB)
+                with pytest.raises(StaleViewError):
+                    await rig.cluster.scale(WEB, seen, 5)
+                feed.send("MODIFIED", deployment(version, version))
+                await rig.until(lambda version=version: rig.cluster.facts(WEB).replicas == version)  # type: ignore[misc]
+            assert ("deployments.apps", "doubted") not in rig.tally.of(WATCH_RESTARTS)
