@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +17,9 @@ from autoscaler.core.types import Ints
 
 T = TypeVar("T")
 A = TypeVar("A", bound=np.generic)
+
+_NAMES: dict[type, tuple[str, ...]] = {}
+"""The fields of each dataclass; asking for them anew at every tick takes longer than what is done with them."""
 
 
 def frozen(array: NDArray[A]) -> NDArray[A]:
@@ -33,17 +35,13 @@ def full(shape: int | tuple[int, ...], value: float) -> NDArray[np.float64]:
 
 def array_fields(table: object) -> dict[str, NDArray[Any]]:
     """The array-valued fields of a dataclass instance, by name."""
-    kind: type[Any] = type(table)
-    return {name: value for name in _names(kind) if isinstance(value := getattr(table, name), np.ndarray)}
-
-
-@cache
-def _names(kind: type[Any]) -> tuple[str, ...]:
-    """The fields of a dataclass; asking for them anew at every tick takes longer than what is done with them."""
-    if not is_dataclass(kind):
-        message = f"expected a dataclass of arrays, got {kind.__name__}"
-        raise TypeError(message)
-    return tuple(field.name for field in fields(kind))
+    names = _NAMES.get(type(table))
+    if names is None:
+        if not is_dataclass(table):
+            message = f"expected a dataclass of arrays, got {type(table).__name__}"
+            raise TypeError(message)
+        names = _NAMES[type(table)] = tuple(field.name for field in fields(table))
+    return {name: value for name in names if isinstance(value := getattr(table, name), np.ndarray)}
 
 
 def revised(table: T, changes: Mapping[str, Any]) -> T:
