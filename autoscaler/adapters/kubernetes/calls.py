@@ -61,9 +61,10 @@ class Call:
 
 
 class Cause(msgspec.Struct, gc=False):
-    """One of a Status's causes; only that there are any matters here."""
+    """One of a Status's causes: a field that is wrong, or the PodDisruptionBudget that refuses an eviction."""
 
     reason: str = ""
+    message: str = ""
 
 
 class Details(msgspec.Struct, gc=False, rename="camel"):
@@ -94,7 +95,7 @@ def refusal(call: Call, status: int, headers: Mapping[str, str], body: bytes) ->
 
 def refused(call: Call, told: Status, retry_after: str = "") -> AutoscalerError:  # noqa: PLR0911 - a table, one row per meaning
     """The error that a Status stands for; ``retry_after`` as in the HTTP header."""
-    message = f"{call}: {told.code} {told.reason or _phrase(told.code)}: {told.message[:_WORDS_MAX] or 'no message'}"
+    message = f"{call}: {told.code} {told.reason or _phrase(told.code)}: {told.message[:_WORDS_MAX] or 'no message'}{_budget(told)}"
     code = told.code
     if code == HTTPStatus.GONE:
         return GoneError(message)
@@ -126,6 +127,12 @@ def words(error: BaseException) -> str:
 def _failed_test(told: Status) -> bool:
     """A JSON Patch whose ``test`` failed is a 422 without causes; an impossible value has some (both seen on 1.37)."""
     return told.code == HTTPStatus.UNPROCESSABLE_ENTITY and not (told.details and told.details.causes)
+
+
+def _budget(told: Status) -> str:
+    """Which PodDisruptionBudget refuses, and how it counts, is said in a cause alone."""
+    causes = (told.details.causes if told.details else None) or ()
+    return "".join(f" {cause.message[:_WORDS_MAX]}" for cause in causes if cause.reason == "DisruptionBudget")
 
 
 def _wish(told: Status, retry_after: str) -> float | None:

@@ -152,7 +152,7 @@ class KubernetesPods:
 
     def _wanted_events(self, which: str) -> Wanted[Seen[Any]]:
         handlers = self._handlers(self._events.put, self._events.drop, self._events_now)
-        without = "it is not known which probe had a container killed"
+        without = "it is not known which probe had a container killed" if which is KILLINGS else ""
         return Wanted(EVENTS, Form(EventObject, seen_event), handlers, without, fields=which)
 
     def _handlers(self, put: Callable[[F], None], drop: Callable[[F], None], snapshot: _Snapshot[Any]) -> Handlers[Seen[F]]:

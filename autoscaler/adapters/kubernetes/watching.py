@@ -24,7 +24,10 @@ TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Wanted(Generic[T]):
-    """What to watch, in which form to keep it, who is told. ``without``: what is lost where it may not be read, as a clause."""
+    """What to watch, in which form to keep it, and who is told.
+
+    ``without``: what is lost where it may not be read, as a clause; empty: another watch says it. ``tries``: so many refusals stand.
+    """
 
     resource: Resource
     form: Form[T]
@@ -69,8 +72,8 @@ class Watch(Generic[T]):
                 never = isinstance(error, ForbiddenError | NotFoundError) and not self._reflector.synced
                 if never and backoff.failures >= self.wanted.tries:
                     self.refused, delay = True, AGAIN_S
-                words = f"{self.wanted.resource} may not be read, so {self.wanted.without}: {error}" if self.refused else str(error)
-                if backoff.failures >= self.wanted.tries and words != said:
+                words = f"{self.wanted.resource} may not be read, so {self.wanted.without}: {error}" if never else str(error)
+                if backoff.failures >= TRIES and words != said and self.wanted.without:
                     said = words
                     log.warning("%s", words)
                 await clock.sleep_until(clock.monotonic() + delay)
