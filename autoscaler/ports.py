@@ -11,6 +11,7 @@ from math import nan
 from typing import Any, Protocol
 
 from autoscaler.core.health.facts import Facts, Pod
+from autoscaler.core.health.policy import HealthSpec
 from autoscaler.core.health.remedies import Act
 from autoscaler.core.health.report import Report
 from autoscaler.core.selector import Selector
@@ -152,7 +153,10 @@ class PodWatch(Protocol):
         ...
 
     def facts(self, at_s: float) -> Facts:
-        """All that is known now. What has not changed since the last call is the same object; ``scale_ups`` is empty."""
+        """All that is known now, and stays as it is: a thread may read it while the caches go on.
+
+        What has not changed since the last call is the same object; ``scale_ups`` is empty.
+        """
         ...
 
     def owned(self, workload: Workload) -> tuple[Pod, ...] | None:
@@ -221,11 +225,12 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All that a policy source yields at once: a row per workload, warnings for people, and policies for many."""
+    """All that a policy source yields at once: a row per workload, warnings for people, policies for many, and how pods are watched."""
 
     specs: tuple[WorkloadSpec, ...]
     warnings: tuple[str, ...] = ()
     selections: tuple[Selection, ...] = ()
+    health: tuple[HealthSpec, ...] = ()
 
 
 class PolicySource(Protocol):

@@ -144,7 +144,7 @@ def prepare(wishes: Wishes) -> Plan:
 def chosen(file: Path, workload: str | None) -> Loaded:
     """The one policy that is meant. Raises ConfigError, or PolicyFileError with every mistake of the file."""
     files, unread = read([file])
-    found = assemble([parse(each) for each in files], unread)
+    found = assemble([parse(each) for each in files], unread).scaling
     if workload is not None:
         found = tuple(match for each in found for match in _named(each, workload)) or _nobody(workload, found)
     if len(found) != 1:

@@ -13,6 +13,7 @@ from autoscaler.cli.options import Format, FormatOption, PolicyPathOption
 from autoscaler.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from autoscaler.core.health.policy import HealthSpec
     from autoscaler.core.spec import WorkloadSpec
     from autoscaler.policyfile.problems import Problem
 
@@ -28,7 +29,7 @@ def validate(
     kubeconfig: Annotated[str, typer.Option(metavar="FILE", help="For --cluster. Default: $KUBECONFIG, ~/.kube/config.")] = "",
     context: Annotated[str, typer.Option(help="For --cluster: a context of the kubeconfig.")] = "",
 ) -> None:
-    """Check policy files, and print what they scale.
+    """Check policy files, and print what they scale and watch over.
 
     Every mistake of every file is told at once, as file:line:column: field: what, and what would be right. Needs no cluster and no
     Prometheus, unless --cluster is given: then it warns of targets that do not exist, of rights that this login lacks, and of HPAs,
@@ -54,12 +55,13 @@ def validate(
     taken = to_specs(policies, now_s)
     specs = (*taken.specs, *(selection.row(ANY) for selection in taken.selections))
     found = _looked_at(taken.specs, kubeconfig, context) if cluster else None
-    _accept(specs, remarks(policies, now_s), found, output)
+    _accept(specs, taken.health, remarks(policies.scaling, now_s), found, output)
 
 
 def _refuse(problems: Sequence[Problem], output: Format) -> None:
     if output is Format.JSON:
-        print_json({"valid": False, "errors": [_problem(problem) for problem in problems], "warnings": [], "workloads": []})
+        errors = [_problem(problem) for problem in problems]
+        print_json({"valid": False, "errors": errors, "warnings": [], "workloads": [], "health": []})
     else:
         for problem in problems:
             say(str(problem))
@@ -82,21 +84,64 @@ def _looked_at(specs: Sequence[WorkloadSpec], kubeconfig: str, context: str) -> 
 
 
 def _accept(
-    specs: Sequence[WorkloadSpec], warnings: Sequence[Problem], cluster: list[tuple[WorkloadSpec, str]] | None, output: Format
+    specs: Sequence[WorkloadSpec],
+    health: Sequence[HealthSpec],
+    warnings: Sequence[Problem],
+    cluster: list[tuple[WorkloadSpec, str]] | None,
+    output: Format,
 ) -> None:
     if output is Format.JSON:
-        found = {"warnings": [_problem(problem) for problem in warnings], "workloads": [_workload(spec) for spec in specs]}
+        found = {
+            "warnings": [_problem(problem) for problem in warnings],
+            "workloads": [_workload(spec) for spec in specs],
+            "health": [_watched(spec) for spec in health],
+        }
         if cluster is not None:
             found["cluster"] = [_remark(spec, sentence) for spec, sentence in cluster]
         print_json({"valid": True, "errors": [], **found})
     else:
-        header = ("NAMESPACE", "WORKLOAD", "POLICY", "INTERVAL", "MIN", "MAX", "MODE", "FROM")
-        print_table(header, [_row(spec) for spec in specs])
+        _show(specs, health)
         for problem in warnings:
             say(f"warning: {problem}")
         for spec, sentence in cluster or ():
             say(f"warning: {spec.origin}: {spec.workload}: {sentence}")
-    say(f"{len(specs)} {'policy is' if len(specs) == 1 else 'policies are'} valid")
+    count = len(specs) + len(health)
+    say(f"{count} {'policy is' if count == 1 else 'policies are'} valid")
+
+
+def _show(specs: Sequence[WorkloadSpec], health: Sequence[HealthSpec]) -> None:
+    """A table for each kind of policy that there is."""
+    if specs or not health:
+        header = ("NAMESPACE", "WORKLOAD", "POLICY", "INTERVAL", "MIN", "MAX", "MODE", "FROM")
+        print_table(header, [_row(spec) for spec in specs])
+    if health:
+        if specs:
+            typer.echo()
+        columns = ("NAMESPACE", "HEALTH POLICY", "SELECTOR", "ACTS ON", "NOTIFY", "FROM")
+        print_table(columns, [_health_row(spec) for spec in health])
+
+
+def _health_row(spec: HealthSpec) -> tuple[object, ...]:
+    data = _watched(spec)
+    acts = ", ".join(f"{name} ({choice})" for name, choice in data["remedies"].items() if choice != "report")
+    names = (data["selector"] or "(all)", acts or "(reports only)", ", ".join(data["notify"]) or "-")
+    return (data["namespace"], data["name"], *names, data["from"])
+
+
+def _watched(spec: HealthSpec) -> dict[str, Any]:
+    from autoscaler.policyfile.health import waits_as_given
+
+    return {
+        "namespace": spec.namespace,
+        "name": spec.name,
+        "selector": ", ".join(map(str, spec.requirements)),
+        "remedies": {name: str(choice) for name, choice in spec.remedies.items()},
+        "daemonSets": spec.daemon_sets,
+        "perWorkloadPerHour": spec.per_workload_hour,
+        "waits": waits_as_given(spec.waits),
+        "notify": list(spec.sinks),
+        "from": spec.origin,
+    }
 
 
 def _row(spec: WorkloadSpec) -> tuple[object, ...]:

@@ -18,11 +18,22 @@ class Operator(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One condition on one label."""
+    """One condition on one label; written as ``kubectl get -l`` takes it."""
 
     key: str
     operator: Operator
     values: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        match self.operator:
+            case Operator.EXISTS:
+                return self.key
+            case Operator.DOES_NOT_EXIST:
+                return f"!{self.key}"
+            case Operator.IN if len(self.values) == 1:
+                return f"{self.key}={self.values[0]}"
+            case _:
+                return f"{self.key} {'in' if self.operator is Operator.IN else 'notin'} ({','.join(self.values)})"
 
     def fits(self, labels: Mapping[str, str]) -> bool:
         """Whether the labels meet it; a label that is not there is in no values, and so meets NotIn."""

@@ -5,6 +5,7 @@ module           what it does
 ===============  ===========================================================================================================
 ``positions``    YAML to plain values, with the line and column of each
 ``schema``       what a ScalingPolicy may say: pydantic models, HPA v2's names and units
+``health``       what a HealthPolicy may say, and the core's spec of it
 ``durations``    ``5m``, ``1h30m``; ``quantities``: ``85``, ``1500m``, ``2Gi``; ``schedule``: cron windows
 ``parameters``   the parameters of a policy, as a file gives them
 ``checks``       what two fields say together, and what is worth a warning

@@ -84,12 +84,17 @@ def _targets(spec: dict[str, Any]) -> Iterator[Finding]:
                 yield Finding(("spec", "metrics", index, name, "labels"), hint)
     if isinstance(spec.get("coverage"), dict) and "labels" not in spec["coverage"]:
         yield Finding(("spec", "coverage", "labels"), hint)
-    selector = _mapping(_mapping(spec["targets"]).get("selector"))
-    for index, each in enumerate(_list(selector.get("matchExpressions"))):
-        needs = each.get("operator") in {"In", "NotIn"}
-        if each.get("operator") and needs != bool(each.get("values")):
+    yield from selector_mistakes(_mapping(spec["targets"]).get("selector"), ("spec", "targets", "selector"))
+
+
+def selector_mistakes(selector: object, path: FieldPath) -> Iterator[Finding]:
+    """What is wrong between the fields of a label selector's conditions."""
+    for index, each in enumerate(_list(_mapping(selector).get("matchExpressions"))):
+        operator = each.get("operator")
+        needs = operator in {"In", "NotIn"}
+        if (needs or operator in {"Exists", "DoesNotExist"}) and needs != bool(each.get("values")):
             text = "missing; expected at least one value for In and NotIn" if needs else "expected none for Exists and DoesNotExist"
-            yield Finding(("spec", "targets", "selector", "matchExpressions", index, "values"), text)
+            yield Finding((*path, "matchExpressions", index, "values"), text)
 
 
 def _target_kind(spec: dict[str, Any]) -> Iterator[Finding]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from autoscaler.policyfile.durations import format_duration
+from autoscaler.policyfile.health import HealthPolicy
 from autoscaler.policyfile.parameters import json_schema
 from autoscaler.policyfile.positions import Plain
 from autoscaler.policyfile.schema import ScalingPolicy
@@ -22,15 +24,25 @@ _OWN = {
 
 
 def policy_schema(policies: Iterable[Registered]) -> dict[str, Any]:
-    """The schema of a ScalingPolicy, with the parameters of these policies."""
-    schema = _tidy(ScalingPolicy.model_json_schema())
-    schema["$defs"]["PolicyField"] = {
+    """The schema of a policy file's documents, ScalingPolicy or HealthPolicy by their kind, with the parameters of these policies."""
+    scaling, health = (_tidy(model.model_json_schema()) for model in (ScalingPolicy, HealthPolicy))
+    definitions = {**health.pop("$defs"), **scaling.pop("$defs"), "ScalingPolicy": scaling, "HealthPolicy": health}
+    definitions["PolicyField"] = {
         "title": "Policy",
         "description": "The scaling policy: its type, and its parameters beside it.",
         "oneOf": [*(json_schema(policy) for policy in policies), _OWN],
     }
-    schema["title"] = ScalingPolicy.__name__
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    for wait in definitions["WaitsField"]["properties"].values():
+        if "anyOf" in wait:
+            wait["default"] = format_duration(wait["default"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Policy",
+        "if": {"type": "object", "properties": {"kind": {"const": "HealthPolicy"}}, "required": ["kind"]},
+        "then": {"$ref": "#/$defs/HealthPolicy"},
+        "else": {"$ref": "#/$defs/ScalingPolicy"},
+        "$defs": definitions,
+    }
 
 
 def _tidy(node: Plain) -> Plain:

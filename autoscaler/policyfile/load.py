@@ -11,20 +11,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
+from autoscaler.core.selector import Requirement
 from autoscaler.core.spec import PolicyChoice, ScheduleRow, WorkloadSpec
 from autoscaler.errors import ConfigError
-from autoscaler.policyfile import checks, messages, positions
+from autoscaler.policyfile import checks, health, messages, positions
+from autoscaler.policyfile.health import HealthPolicy, LoadedHealth, to_health_spec
 from autoscaler.policyfile.parameters import choose
 from autoscaler.policyfile.positions import Document
-from autoscaler.policyfile.problems import FieldPath, PolicyFileError, Problem, did_you_mean, got
+from autoscaler.policyfile.problems import FieldPath, PolicyFileError, Problem, did_you_mean, got, one_of
 from autoscaler.policyfile.schema import API_VERSION, DEFAULT_POLICY, KIND, ScalingPolicy
 from autoscaler.policyfile.specs import schedule_rows, selector_of, to_spec, workload_of
 from autoscaler.policyfile.syntax import decode
 from autoscaler.ports import PolicySet, Selection
 from autoscaler.registry import Registered, find, names
+
+_P = TypeVar("_P", ScalingPolicy, HealthPolicy)
 
 SIZE_MAX = 16 * 2**20
 """Bytes in one file; a ConfigMap holds one MiB at most."""
@@ -58,8 +63,18 @@ class Loaded:
 class Parsed:
     """What one file holds."""
 
-    policies: tuple[Loaded, ...]
+    policies: tuple[Loaded | LoadedHealth, ...]
     problems: tuple[Problem, ...]
+
+
+class Assembled(NamedTuple):
+    """The policies of all files, right together: how workloads are scaled, and how their pods are watched."""
+
+    scaling: tuple[Loaded, ...] = ()
+    health: tuple[LoadedHealth, ...] = ()
+
+
+KINDS = (KIND, health.KIND)
 
 
 def load(paths: Iterable[Path], now_s: float) -> PolicySet:
@@ -114,7 +129,7 @@ def parse(file: File) -> Parsed:
         return Parsed((), (problem,))
     documents, problems = positions.parse(file.name, text)
     if not documents and not problems:
-        problems = [Problem(file.name, 1, 1, "", f"empty; expected a document with apiVersion: {API_VERSION} and kind: {KIND}")]
+        problems = [Problem(file.name, 1, 1, "", f"empty; expected a document with apiVersion: {API_VERSION} and kind: {one_of(KINDS)}")]
     policies = []
     for document in documents:
         loaded, wrong = _policy(document)
@@ -124,37 +139,64 @@ def parse(file: File) -> Parsed:
     return Parsed(tuple(policies), tuple(problems))
 
 
-def _policy(document: Document) -> tuple[Loaded | None, list[Problem]]:
+def _policy(document: Document) -> tuple[Loaded | LoadedHealth | None, list[Problem]]:
     """The policy of a document, or what is wrong with it."""
-    problems = [*document.problems, *_foreign(document)]
-    if len(problems) > len(document.problems):
-        return None, problems
-    policy: ScalingPolicy | None = None
-    try:
-        policy = ScalingPolicy.model_validate(document.root.plain)
-    except ValidationError as error:
-        problems += messages.problems(document, ScalingPolicy, error.errors(include_url=False))
-    problems += [document.problem(path, text) for path, text in checks.mistakes(document.root.plain)]
+    foreign = list(_foreign(document))
+    if foreign:
+        return None, [*document.problems, *foreign]
+    read = _health if document.root.plain.get("kind") == health.KIND else _scaling
+    found, problems = read(document)
+    if found is not None and not problems and not document.problems:
+        return found, []
+    structural = {problem.field for problem in document.problems}  # what YAML has lost is not what the user gave
+    return None, [*document.problems, *(problem for problem in problems if problem.field not in structural)]
+
+
+def _scaling(document: Document) -> tuple[Loaded | None, list[Problem]]:
+    policy, problems = _validated(document, ScalingPolicy, checks.mistakes)
     chosen, wrong = _chosen(document)
     problems += wrong
-    if policy is not None and chosen is not None and not problems:
-        registered, choice = chosen
-        origin = f"{document.file} ({policy.metadata.name})"
-        row = partial(to_spec, policy, choice, registered.traits.behavior, origin)
-        return Loaded(document, policy, row(), row), []
-    structural = {problem.field for problem in document.problems}  # what YAML has lost is not what the user gave
-    return None, [problem for problem in problems if problem in document.problems or problem.field not in structural]
+    if policy is None or chosen is None or problems:
+        return None, problems
+    registered, choice = chosen
+    row = partial(to_spec, policy, choice, registered.traits.behavior, _origin(document, policy))
+    return Loaded(document, policy, row(), row), []
+
+
+def _health(document: Document) -> tuple[LoadedHealth | None, list[Problem]]:
+    policy, problems = _validated(document, HealthPolicy, health.mistakes)
+    if policy is None or problems:
+        return None, problems
+    return LoadedHealth(document, policy, to_health_spec(policy, _origin(document, policy))), []
+
+
+def _origin(document: Document, policy: ScalingPolicy | HealthPolicy) -> str:
+    return f"{document.file} ({policy.metadata.name})"
+
+
+def _validated(document: Document, model: type[_P], check: Callable[[object], Iterator[checks.Finding]]) -> tuple[_P | None, list[Problem]]:
+    """The model of a document, and what is wrong with its fields and between them."""
+    policy, problems = None, list[Problem]()
+    try:
+        policy = model.model_validate(document.root.plain)
+    except ValidationError as error:
+        problems += messages.problems(document, model, error.errors(include_url=False))
+    return policy, problems + [document.problem(path, text) for path, text in check(document.root.plain)]
 
 
 def _foreign(document: Document) -> Iterator[Problem]:
     """Something else than a policy: all that needs to be said about it."""
     root = document.root.plain
     if not isinstance(root, dict):
-        yield document.problem((), f"expected a document with apiVersion: {API_VERSION} and kind: {KIND}, got {got(root)}")
-    elif root.get("kind") != KIND and root.get("apiVersion") != API_VERSION:
+        yield document.problem((), f"expected a document with apiVersion: {API_VERSION} and kind: {one_of(KINDS)}, got {got(root)}")
+    elif root.get("kind") not in KINDS and root.get("apiVersion") != API_VERSION:
         path: FieldPath = ("kind",) if "kind" in root else ()
         given = f"{root['kind']} of {root.get('apiVersion', 'no apiVersion')}" if "kind" in root else "neither"
-        yield document.problem(path, f"expected kind: {KIND} and apiVersion: {API_VERSION}, got {given}")
+        yield document.problem(path, f"expected kind: {one_of(KINDS)} and apiVersion: {API_VERSION}, got {given}")
+    elif root.get("kind") not in KINDS and "kind" in root:
+        kind = root["kind"]
+        close = did_you_mean(kind, KINDS, otherwise="") if isinstance(kind, str) else ""
+        yield document.problem(("kind",), f"expected {one_of(KINDS)}, got {got(kind)}" + (f"; {close}" if close.startswith("did") else ""))
 
 
 def _chosen(document: Document) -> tuple[tuple[Registered, PolicyChoice] | None, list[Problem]]:
@@ -176,23 +218,24 @@ def _chosen(document: Document) -> tuple[tuple[Registered, PolicyChoice] | None,
     return (None if choice is None else (registered, choice)), wrong
 
 
-def assemble(parsed: Iterable[Parsed], unread: Iterable[Problem] = ()) -> tuple[Loaded, ...]:
+def assemble(parsed: Iterable[Parsed], unread: Iterable[Problem] = ()) -> Assembled:
     """The policies of several files, if they are right together. Raises :class:`PolicyFileError`."""
     problems = list(unread)
-    policies: list[Loaded] = []
+    scaling: list[Loaded] = []
+    watching: list[LoadedHealth] = []
     for file in parsed:
         problems += file.problems
-        policies += file.policies
-    problems += _twice(policies)
+        scaling += [loaded for loaded in file.policies if isinstance(loaded, Loaded)]
+        watching += [loaded for loaded in file.policies if isinstance(loaded, LoadedHealth)]
+    problems += [*_same_targets(scaling), *_same_names(scaling), *_same_names(watching), *_same_selectors(watching)]
     if problems:
         raise PolicyFileError(problems)
-    return tuple(policies)
+    return Assembled(tuple(scaling), tuple(watching))
 
 
-def _twice(policies: Sequence[Loaded]) -> Iterator[Problem]:
-    """One workload takes one policy, and a name stands for one."""
+def _same_targets(policies: Sequence[Loaded]) -> Iterator[Problem]:
+    """One workload takes one policy."""
     targets: dict[tuple[str, ...], Loaded] = {}
-    named: dict[tuple[str, str], Loaded] = {}
     for loaded in policies:
         workload, metadata = workload_of(loaded.policy), loaded.policy.metadata
         group = workload.api_version.rpartition("/")[0]
@@ -201,27 +244,46 @@ def _twice(policies: Sequence[Loaded]) -> Iterator[Problem]:
         if first is not loaded and not unnamed:
             text = f"{workload} already has a policy, at {_place(first, 'scaleTargetRef')}; expected one for each workload"
             yield loaded.document.problem(("spec", "scaleTargetRef"), text)
+
+
+def _same_names(policies: Sequence[Loaded] | Sequence[LoadedHealth]) -> Iterator[Problem]:
+    """A name stands for one policy of its kind."""
+    named: dict[tuple[str, str], Loaded | LoadedHealth] = {}
+    for loaded in policies:
+        metadata = loaded.policy.metadata
         first = named.setdefault((metadata.namespace, metadata.name), loaded)
         if first is not loaded:
             text = f"{metadata.name} is also the name of the policy at {_place(first)}; expected a name for each in {metadata.namespace}"
             yield loaded.document.problem(("metadata", "name"), text)
 
 
-def _place(loaded: Loaded, field: str = "") -> str:
+def _same_selectors(policies: Sequence[LoadedHealth]) -> Iterator[Problem]:
+    """Of two policies that select a workload the more specific one applies; two that select the same cannot be told apart."""
+    selectors: dict[tuple[str, frozenset[Requirement]], LoadedHealth] = {}
+    for loaded in policies:
+        first = selectors.setdefault((loaded.spec.namespace, frozenset(loaded.spec.requirements)), loaded)
+        if first is not loaded:
+            field = "selector" if loaded.document.root.at(("spec", "selector")) is not None else ""
+            text = f"selects the same workloads as the policy at {_place(first)}; expected one policy for each selector of a namespace"
+            yield loaded.document.problem(("spec", field) if field else ("spec",), text)
+
+
+def _place(loaded: Loaded | LoadedHealth, field: str = "") -> str:
     mark = loaded.document.root.mark_of(("spec", field) if field else ("metadata", "name"))
     return f"{loaded.document.file}:{mark.line}:{mark.column}"
 
 
-def to_specs(policies: Sequence[Loaded], now_s: float) -> PolicySet:
+def to_specs(policies: Assembled, now_s: float) -> PolicySet:
     """What the core needs from now on for 48 hours: schedules are expanded that far."""
     specs, selections = [], []
-    for loaded in policies:
+    for loaded in policies.scaling:
         rows, selector = schedule_rows(loaded.policy.spec.schedule, now_s), selector_of(loaded.policy)
         if selector is None:
             specs.append(replace(loaded.spec, schedule=rows) if rows else loaded.spec)
         else:
             selections.append(Selection(selector, partial(_row, loaded, rows), loaded.spec.origin))
-    return PolicySet(tuple(specs), tuple(str(problem) for problem in remarks(policies, now_s)), tuple(selections))
+    warnings = tuple(str(problem) for problem in remarks(policies.scaling, now_s))
+    return PolicySet(tuple(specs), warnings, tuple(selections), tuple(loaded.spec for loaded in policies.health))
 
 
 def _row(loaded: Loaded, schedule: tuple[ScheduleRow, ...], name: str) -> WorkloadSpec:

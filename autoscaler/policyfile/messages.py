@@ -28,6 +28,7 @@ _FORMS = {
     "apiVersion": "group/version, such as apps/v1",
     "kind": "a kind, such as Deployment",
     "namespace": "the name of a namespace: lower-case letters, digits and -, with a letter or digit at both ends",
+    "notify": "the name of a sink, as the service's settings have it: lower-case letters, digits, - and _",
     "endpoint": "a name of lower-case letters, digits, - and _, as the service's settings have it",
 }
 
@@ -74,6 +75,7 @@ def _choice(error: ErrorDetails) -> str:
 def _form(error: ErrorDetails) -> str:
     *above, field = error["loc"]
     in_list = bool(above) and isinstance(above[-1], int)  # metrics and windows have titles, objects have names
+    field = above[-1] if isinstance(field, int) and above else field
     return f"expected {_TITLE if in_list else _FORMS.get(str(field), _NAME)}, got {got(error['input'])}"
 
 

@@ -12,7 +12,7 @@ from watchfiles import awatch
 
 from autoscaler.clock import Clock
 from autoscaler.errors import ConfigError
-from autoscaler.policyfile.load import File, Loaded, Parsed, assemble, parse, read, to_specs
+from autoscaler.policyfile.load import Assembled, File, Parsed, assemble, parse, read, to_specs
 from autoscaler.policyfile.problems import Problem
 from autoscaler.policyfile.schedule import AHEAD_S
 from autoscaler.ports import PolicySet
@@ -38,7 +38,7 @@ class DirectoryPolicySource:
         self._files: Sequence[File] | None = None
         self._problems: Sequence[Problem] = ()
         self._parsed: dict[File, Parsed] = {}
-        self._good: tuple[Loaded, ...] = ()
+        self._good = Assembled()
         self._error: ConfigError | None = None
         self._expanded_s = clock.monotonic()
         self._wake = asyncio.Event()
@@ -87,7 +87,7 @@ class DirectoryPolicySource:
         if self._clock.monotonic() - self._expanded_s < EXPAND_S:
             return []
         self._expanded_s = self._clock.monotonic()
-        if not any(loaded.policy.spec.schedule for loaded in self._good):
+        if not any(loaded.policy.spec.schedule for loaded in self._good.scaling):
             return []
         again = to_specs(self._good, self._clock.now())
         return [again] if self._error is None else [again, self._error]

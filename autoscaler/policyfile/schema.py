@@ -97,7 +97,9 @@ LabelName: TypeAlias = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")
 Query: TypeAlias = Annotated[str, AfterValidator(_filled)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A mapping in a policy file: every field is known, and of its own type."""
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, alias_generator=to_camel, use_attribute_docstrings=True, validate_by_name=False
     )
@@ -111,7 +113,7 @@ class _Part(BaseModel):
         return value
 
 
-class Metadata(_Part):
+class Metadata(Part):
     """As in every Kubernetes object."""
 
     name: Name
@@ -124,7 +126,7 @@ class Metadata(_Part):
     """Not used; carried for tools."""
 
 
-class ScaleTargetRef(_Part):
+class ScaleTargetRef(Part):
     """What is scaled: anything with a /scale subresource."""
 
     api_version: ApiVersion = "apps/v1"
@@ -135,7 +137,7 @@ class ScaleTargetRef(_Part):
     """The object's name, in the policy's namespace."""
 
 
-class Expression(_Part):
+class Expression(Part):
     """A condition on one label."""
 
     key: Annotated[str, Field(min_length=1, max_length=317)]
@@ -146,7 +148,7 @@ class Expression(_Part):
     """For In and NotIn."""
 
 
-class SelectorField(_Part):
+class SelectorField(Part):
     """As in Kubernetes: all that is given must hold; empty: all workloads of the kind in the namespace."""
 
     match_labels: dict[str, str] = Field(default_factory=dict)
@@ -155,7 +157,7 @@ class SelectorField(_Part):
     """Further conditions."""
 
 
-class Targets(_Part):
+class Targets(Part):
     """Many workloads of one kind in the policy's namespace; newcomers are found as they come."""
 
     api_version: ApiVersion = "apps/v1"
@@ -166,7 +168,7 @@ class Targets(_Part):
     """Which of them."""
 
 
-class Labels(_Part):
+class Labels(Part):
     """Which labels of an answer name the workload that a series belongs to."""
 
     name: LabelName
@@ -175,7 +177,7 @@ class Labels(_Part):
     """The label that holds its namespace; not needed if the query asks for one namespace only."""
 
 
-class Question(_Part):
+class Question(Part):
     """A question to Prometheus."""
 
     query: Query
@@ -193,7 +195,7 @@ class Prometheus(Question):
     """What an empty answer means: no data (hold), or a load of zero."""
 
 
-class Target(_Part):
+class Target(Part):
     """What the load is held against: one of averageValue and value."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["averageValue"]}, {"required": ["value"]}]})
@@ -204,7 +206,7 @@ class Target(_Part):
     """What the metric itself should be: the demand is ready replicas x load / value."""
 
 
-class Metric(_Part):
+class Metric(Part):
     """One signal of the workload. Of several, the one that asks for most replicas counts."""
 
     name: Title
@@ -223,7 +225,7 @@ DEFAULT_POLICY = "forecast"
 """The one that needs no tuning."""
 
 
-class PolicyField(_Part):
+class PolicyField(Part):
     """The scaling policy: its type, and its parameters beside it."""
 
     model_config = ConfigDict(extra="allow")
@@ -236,7 +238,7 @@ class PolicyField(_Part):
         return dict(self.model_extra or {})
 
 
-class Rule(_Part):
+class Rule(Part):
     """At most so much change within a period."""
 
     type: Literal["Pods", "Percent"]
@@ -247,7 +249,7 @@ class Rule(_Part):
     """The period in seconds."""
 
 
-class Rules(_Part):
+class Rules(Part):
     """One direction of spec.behavior, as in HPA v2; each field that is given replaces that one default of the policy."""
 
     stabilization_window_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
@@ -260,7 +262,7 @@ class Rules(_Part):
     """Limits of the rate of change."""
 
 
-class BehaviorField(_Part):
+class BehaviorField(Part):
     """As in HPA v2. Without behavior at all, or without one of its fields, the policy's own defaults hold."""
 
     scale_up: Rules = Rules()
@@ -269,7 +271,7 @@ class BehaviorField(_Part):
     """The way down."""
 
 
-class Window(_Part):
+class Window(Part):
     """Other bounds from each start until the next end."""
 
     name: Title
@@ -286,7 +288,7 @@ class Window(_Part):
     """maxReplicas while it is open."""
 
 
-class FallbackField(_Part):
+class FallbackField(Part):
     """What happens when no metric has had a value for some time; without it, the count is held."""
 
     after_failures: Annotated[int, Field(ge=1, le=10_000)] = 3
@@ -297,7 +299,7 @@ class FallbackField(_Part):
     """Always, or only if that count is higher or lower than the current one."""
 
 
-class ModeField(_Part):
+class ModeField(Part):
     """Whether decisions are applied."""
 
     type: Literal["active", "dryRun", "paused"] = "active"
@@ -306,7 +308,7 @@ class ModeField(_Part):
     """When dryRun or paused ends and the policy becomes active."""
 
 
-class Spec(_Part):
+class Spec(Part):
     """What is scaled, by which load, within which limits."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["scaleTargetRef"]}, {"required": ["targets"]}]})
@@ -339,7 +341,7 @@ class Spec(_Part):
     """How long a new pod takes to serve; without it, it is measured."""
 
 
-class ScalingPolicy(_Part):
+class ScalingPolicy(Part):
     """How one workload is scaled by its load."""
 
     api_version: Literal["autoscaler.dev/v1alpha1"]

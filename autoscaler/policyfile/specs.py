@@ -12,7 +12,7 @@ from autoscaler.core.spec import Coverage, Fallback, PolicyChoice, Query, Schedu
 from autoscaler.core.types import Mode, TargetKind, Workload
 from autoscaler.policyfile.coverage import default_coverage
 from autoscaler.policyfile.schedule import AHEAD_S, CronWindow, expand
-from autoscaler.policyfile.schema import BehaviorField, FallbackField, Labels, Metric, Rules, ScalingPolicy, Window
+from autoscaler.policyfile.schema import BehaviorField, FallbackField, Labels, Metric, Rules, ScalingPolicy, SelectorField, Window
 
 _SELECT = {"Max": Select.MAX, "Min": Select.MIN, "Disabled": Select.DISABLED}
 _WHEN = {"always": When.ALWAYS, "ifHigher": When.IF_HIGHER, "ifLower": When.IF_LOWER}
@@ -41,9 +41,13 @@ def selector_of(policy: ScalingPolicy) -> Selector | None:
     targets = policy.spec.targets
     if targets is None:
         return None
-    labels = [Requirement(key, Operator.IN, (value,)) for key, value in sorted(targets.selector.match_labels.items())]
-    further = [Requirement(each.key, Operator(each.operator), each.values) for each in targets.selector.match_expressions]
-    return Selector(policy.metadata.namespace, targets.kind, targets.api_version, (*labels, *further))
+    return Selector(policy.metadata.namespace, targets.kind, targets.api_version, requirements_of(targets.selector))
+
+
+def requirements_of(selector: SelectorField) -> tuple[Requirement, ...]:
+    """The conditions on labels, those of matchLabels first."""
+    labels = [Requirement(key, Operator.IN, (value,)) for key, value in sorted(selector.match_labels.items())]
+    return (*labels, *(Requirement(each.key, Operator(each.operator), each.values) for each in selector.match_expressions))
 
 
 def to_spec(policy: ScalingPolicy, choice: PolicyChoice, defaults: BehaviorDefaults, origin: str, name: str = ANY) -> WorkloadSpec:

@@ -63,7 +63,8 @@ def test_valid_files_are_a_table_on_stdout_and_words_on_stderr(run: Run) -> None
 
 def test_a_directory(run: Run) -> None:
     done = run("validate", EXAMPLES)
-    assert len(done.stdout.splitlines()) == 1 + len(list(EXAMPLES.glob("*.yaml")))
+    scaling, health = done.stdout.split("\n\n")
+    assert len([*scaling.splitlines()[1:], *health.splitlines()[1:]]) == len(list(EXAMPLES.glob("*.yaml")))
     assert done.returncode == 0
 
 
@@ -100,6 +101,30 @@ def test_json(run: Run) -> None:
                 "from": f"{EXAMPLES}/threshold.yaml (web)",
             }
         ],
+        "health": [],
+    }
+
+
+def test_health_policies_are_a_table_of_their_own(run: Run) -> None:
+    done = run("validate", EXAMPLES / "health.yaml", EXAMPLES / "health-batch.yaml")
+    rows = [line.replace(f"{EXAMPLES}/health", "") for line in done.stdout.splitlines()]
+    assert rows == [
+        "NAMESPACE   HEALTH POLICY   SELECTOR     ACTS ON                                            NOTIFY         FROM",
+        "shop        default         (all)        crashLoop (restart), wedgedStatefulSet (restart)   alertmanager   .yaml (default)",
+        "shop        batch           tier=batch   (reports only)                                     -              -batch.yaml (batch)",
+    ]
+    assert (done.stderr, done.returncode) == ("2 policies are valid\n", 0)
+
+
+def test_health_policy_as_json(run: Run) -> None:
+    done = run("validate", "-o", "json", EXAMPLES / "health-batch.yaml")
+    (policy,) = json.loads(done.stdout)["health"]
+    assert policy["selector"] == "tier=batch"
+    assert {name: policy["waits"][name] for name in ("unready", "unschedulable", "imagePull", "restarts")} == {
+        "unready": "1h",
+        "unschedulable": "30m",
+        "imagePull": "2m",
+        "restarts": 3,
     }
 
 
@@ -119,6 +144,7 @@ def test_mistakes_as_json(run: Run) -> None:
         ],
         "warnings": [],
         "workloads": [],
+        "health": [],
     }
     assert (done.stderr, done.returncode) == ("error: 2 mistakes in 2 files\n", 3)
 

@@ -21,7 +21,7 @@ BEYOND_A_SCHEMA = {
     *("bad-cron", "bad-schedule", "bad-time-zone", "min-above-max", "one-name-twice", "one-workload-twice", "same-metric-name"),
     *("active-until", "until-without-zone", "zero-needs-average-value", "bad-duration-order", "parameter-check", "target-zero"),
     *("policy-no-class", "policy-no-module", "policy-not-one", "custom-without-version", "daemonset", "daemonset-of-apps"),
-    *("empty-query", "forecast-of-a-ratio"),
+    *("empty-query", "forecast-of-a-ratio", "health-one-name-twice", "health-same-selector"),
 }
 
 
@@ -54,6 +54,16 @@ def test_examples(file: Path) -> None:
 )
 def test_broken(file: Path) -> None:
     assert not all(VALIDATOR.is_valid(document) for document in documents(file))
+
+
+def test_defaults_are_written_as_a_file_has_them() -> None:
+    waits = SCHEMA["$defs"]["WaitsField"]["properties"]
+    assert {name: waits[name]["default"] for name in ("imagePull", "badImage", "unready", "restarts")} == {
+        "imagePull": "2m",
+        "badImage": "0s",
+        "unready": "15m",
+        "restarts": 3,
+    }
 
 
 def test_every_policy_is_offered_with_its_parameters() -> None:

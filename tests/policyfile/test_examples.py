@@ -23,7 +23,7 @@ def policy_path(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("file", [pytest.param(file, id=file.stem) for file in sorted(EXAMPLES.rglob("*.yaml"))])
 def test_right_and_worth_no_warning(file: Path) -> None:
     policies = load([file], NOW_S)
-    assert len(policies.specs) + len(policies.selections) == 1
+    assert len(policies.specs) + len(policies.selections) + len(policies.health) == 1
     assert policies.warnings == ()
 
 

@@ -194,6 +194,18 @@ async def test_an_empty_directory_is_a_warning(mount: Mount, policy_text: Text) 
         assert names(await anext(changes)) == ["web"]
 
 
+async def test_health_policies_come_with_the_others(mount: Mount, policy_text: Text) -> None:
+    head = "apiVersion: autoscaler.dev/v1alpha1\nkind: HealthPolicy\nmetadata: {name: default, namespace: shop}\n"
+    mount.update(web=policy_text(), health=f"{head}spec: {{}}\n")
+    source = DirectoryPolicySource([mount.path], ManualClock())
+    assert [spec.name for spec in (await source.load()).health] == ["default"]
+    async with aclosing(source.changes()) as changes:
+        mount.update(web=policy_text(), health=f"{head}spec: {{waits: {{oom: 5s}}}}\n")
+        change = await anext(changes)
+        assert isinstance(change, PolicySet)
+        assert [spec.waits.oom_s for spec in change.health] == [5.0]
+
+
 async def test_a_broken_start_raises(mount: Mount) -> None:
     mount.update(web="nothing: here")
     with pytest.raises(PolicyFileError, match="expected kind: ScalingPolicy"):
