@@ -29,7 +29,7 @@ from autoscaler.loops.scaling import ScalingLoop
 from autoscaler.loops.shards import SHARDS
 from autoscaler.loops.state import StateKeeper
 from autoscaler.loops.targets import Targets
-from autoscaler.ports import Cluster, MetricSource, PodWatch, PolicySet, PolicySource, Recorder, StateStore
+from autoscaler.ports import Cluster, MetricSource, PodActions, PodWatch, PolicySet, PolicySource, Recorder, StateStore
 
 if TYPE_CHECKING:
     from autoscaler.adapters.telemetry import PrometheusRecorder
@@ -61,6 +61,7 @@ class Parts:
     write_concurrency: int = 16
     state: StateStore | None = None
     pods: PodWatch | None = None
+    actions: PodActions | None = None
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = field(default=())
     """Further tasks of the embedding program, cancelled with the rest."""
     on_terminal: bool = False
@@ -88,10 +89,10 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
     check_policies_package()
     recorder, clock = _recorder(), SystemClock()
     async with AsyncExitStack() as stack:
-        cluster, config_maps, pods = await stack.enter_async_context(_kubernetes(settings, recorder, clock))
+        kubernetes = await stack.enter_async_context(_kubernetes(settings, recorder, clock))
         yield Parts(
             source=await stack.enter_async_context(_metric_source(settings, recorder)),
-            cluster=cluster,
+            cluster=kubernetes.cluster,
             policies=_policy_source(settings, clock),
             recorder=recorder,
             clock=clock,
@@ -99,8 +100,9 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
             host=settings.listen_host,
             port=settings.listen_port,
             write_concurrency=settings.write_concurrency,
-            state=_state_store(settings, config_maps),
-            pods=pods,
+            state=_state_store(settings, kubernetes.config_maps),
+            pods=kubernetes.pods,
+            actions=kubernetes.actions,
         )
 
 
@@ -127,11 +129,21 @@ async def _metric_source(settings: Settings, recorder: Recorder) -> AsyncIterato
         await source.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Kubernetes:
+    """What goes through one client of one cluster."""
+
+    cluster: Cluster
+    config_maps: StateStore
+    pods: PodWatch
+    actions: PodActions
+
+
 @asynccontextmanager
-async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> AsyncIterator[tuple[Cluster, StateStore, PodWatch]]:
-    """The cluster, a state store in it and its pods; all through one client."""
+async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> AsyncIterator[_Kubernetes]:
     from autoscaler.adapters.kubernetes.client import Client
     from autoscaler.adapters.kubernetes.login import find_login
+    from autoscaler.adapters.kubernetes.pod_actions import KubernetesPodActions
     from autoscaler.adapters.kubernetes.pods import KubernetesPods
     from autoscaler.adapters.kubernetes.reflector import Around
     from autoscaler.adapters.kubernetes.state import ConfigMapStore
@@ -143,7 +155,12 @@ async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> A
     try:
         around = Around(client, clock, recorder, Random())  # noqa: S311 - jitter, not secrets
         namespaces = access.namespaces or None
-        yield KubernetesCluster(around, namespaces), ConfigMapStore(client, login.namespace(), SHARDS), KubernetesPods(around, namespaces)
+        yield _Kubernetes(
+            cluster=KubernetesCluster(around, namespaces),
+            config_maps=ConfigMapStore(client, login.namespace(), SHARDS),
+            pods=KubernetesPods(around, namespaces),
+            actions=KubernetesPodActions(client),
+        )
     finally:
         await client.close()
 
