@@ -13,14 +13,19 @@ class Evidence:
     """What was gathered for one incident, redacted. Texts are hostile: whoever shows them escapes them.
 
     ``log``: the last lines of the container's previous run; ``warnings``: warning events, newest first; ``limits``: the container's
-    requests and limits in words; ``template_diff``: what changed from the revision before, a line each; ``missing``: what could not be
-    had, and why, in sentences.
+    requests and limits in words; ``template_diff``: what changed from the revision before, a line each; ``revision``: that revision and
+    its age in words; ``pod``: whose log it is, with its ``image`` and the container's own last ``message``; ``missing``: what could not
+    be had, and why, in sentences.
     """
 
     log: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     limits: str = ""
     template_diff: tuple[str, ...] = ()
+    revision: str = ""
+    pod: str = ""
+    image: str = ""
+    message: str = ""
     missing: tuple[str, ...] = ()
 
 
