@@ -54,6 +54,11 @@ bench-drip: $(VENV)/.dev ## Time the ticks of 200 workloads, 20 of them on a ser
 bench-day: $(VENV)/.dev ## Play a day of 500 workloads with faults at random: nothing leaks, every write is explained
 	@$(BIN)/python -m benchmarks.day
 
+.PHONY: bench-hpa
+bench-hpa: $(VENV)/.dev ## Measure what our loop and the real HPA cost, and how fast they react (as root; an hour; BENCH=--help)
+	@tests/cluster/prepare
+	@$(BIN)/python -m benchmarks.hpa $(BENCH)
+
 ##@ Keep it
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-header $(UPGRADE)

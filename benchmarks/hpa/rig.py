@@ -1,0 +1,217 @@
+"""Etcd, API server and Prometheus for the whole run, and one controller at a time: the real HPA's, or ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import ssl
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from benchmarks.hpa.server import DEPLOYMENTS, HPAS, ApiServer
+from benchmarks.hpa.source import GROUP, METRIC, NAMESPACE, VERSION, ExternalMetrics, PrometheusPush, name_of
+from benchmarks.hpa.steps import TARGET, load_of
+from tests.cluster.rig import ControlPlane, Prometheus
+from tests.cluster.rig.certificates import trust
+from tests.cluster.rig.objects import deployment
+from tests.cluster.rig.process import Process
+
+Json = dict[str, Any]
+
+AHEAD = 5
+"""Everything of the benchmark goes before what else runs on the machine, both controllers alike."""
+
+MANY_LABEL = {"tier": "bench"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """What is there in every phase."""
+
+    folder: Path
+    plane: ControlPlane
+    api: ApiServer
+    prometheus: Prometheus
+    external: ExternalMetrics
+    push: PrometheusPush
+    workloads: int
+
+    @property
+    def deployments(self) -> str:
+        """The collection's path."""
+        return DEPLOYMENTS.format(namespace=NAMESPACE)
+
+    def pids(self) -> dict[str, int]:
+        """The processes beside the controller."""
+        plane = self.plane
+        return {
+            "apiserver": plane.process("apiserver").pid,
+            "etcd": plane.process("etcd").pid,
+            "prometheus": self.prometheus.process.pid,
+            "bench": os.getpid(),
+        }
+
+
+@asynccontextmanager
+async def rig(folder: Path, counts: Sequence[int]) -> AsyncIterator[Rig]:
+    """Start everything, with a Deployment for each of ``counts`` and no controller."""
+    async with AsyncExitStack() as stack:
+        plane = stack.enter_context(ControlPlane(folder / "plane", controllers=("horizontal-pod-autoscaler-controller",)))
+        plane.stop("manager")
+        prometheus = stack.enter_context(Prometheus(folder / "prometheus", flags=["--web.enable-remote-write-receiver"]))
+        for process in (plane.process("etcd"), plane.process("apiserver"), prometheus.process):
+            _ahead(process.pid)
+        _ahead("self")
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)))
+        external = ExternalMetrics([load_of(count) for count in counts])
+        certificate = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        certificate.load_cert_chain(plane.folder / "server.crt", plane.folder / "server.key")
+        runner, port = await external.serve(certificate)
+        stack.push_async_callback(runner.cleanup)
+        api = ApiServer(session, plane.server, trust(plane.folder, "admin"))
+        push = PrometheusPush(session, prometheus.url)
+        made = Rig(folder, plane, api, prometheus, external, push, len(counts))
+        plane.api.create_namespace(NAMESPACE)
+        await _register(api, port)
+        await api.make(made.deployments, (_deployment(number, count) for number, count in enumerate(counts)))
+        yield made
+
+
+def _deployment(number: int, count: int) -> Json:
+    manifest = deployment(NAMESPACE, name_of(number), count)
+    manifest["metadata"]["labels"] |= MANY_LABEL
+    return manifest
+
+
+async def _register(api: ApiServer, port: int) -> None:
+    """Tell the aggregator where the external metrics are."""
+    service = {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]}
+    metadata: Json = {"name": "external-metrics", "namespace": NAMESPACE}
+    await api.call("POST", f"/api/v1/namespaces/{NAMESPACE}/services", {"metadata": metadata, "spec": service})
+    spec = {
+        "group": GROUP,
+        "version": VERSION,
+        "groupPriorityMinimum": 1000,
+        "versionPriority": 10,
+        "insecureSkipTLSVerify": True,
+        "service": {"namespace": NAMESPACE, "name": "external-metrics", "port": port},
+    }
+    await api.call("POST", "/apis/apiregistration.k8s.io/v1/apiservices", {"metadata": {"name": f"{VERSION}.{GROUP}"}, "spec": spec})
+
+
+@asynccontextmanager
+async def hpa(rig: Rig, interval_s: float) -> AsyncIterator[Callable[[], int]]:
+    """The HPA controller alone in its process, with an HPA for each Deployment; gives its pid."""
+    if interval_s != 15:  # noqa: PLR2004 - its default, and what it is known by
+        raise ValueError("the HPA runs at its own 15 s")
+    collection = HPAS.format(namespace=NAMESPACE)
+    await rig.api.make(collection, (_hpa(number) for number in range(rig.workloads)))
+    process = rig.plane.process("manager")
+    process.start()  # plane.start() would wait for it, and hold up the loop that it asks for loads
+    _ahead(process.pid)
+    try:
+        yield lambda: process.pid
+    finally:
+        rig.plane.stop("manager")
+        await rig.api.clear(collection)
+
+
+def _hpa(number: int) -> Json:
+    name = name_of(number)
+    metric = {"name": METRIC, "selector": {"matchLabels": {"app": name}}}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+            "minReplicas": 1,
+            "maxReplicas": 40,
+            "metrics": [
+                {"type": "External", "external": {"metric": metric, "target": {"type": "AverageValue", "averageValue": str(TARGET)}}}
+            ],
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+        },
+    }
+
+
+@asynccontextmanager
+async def own(rig: Rig, interval_s: float) -> AsyncIterator[Callable[[], int]]:
+    """Our service with a policy and a query for each Deployment."""
+    policies = [_policy(number, interval_s) for number in range(rig.workloads)]
+    async with _service(rig, policies) as process:
+        yield lambda: process.pid
+
+
+@asynccontextmanager
+async def many(rig: Rig, interval_s: float) -> AsyncIterator[Callable[[], int]]:
+    """Our service with one policy for all Deployments, and one query."""
+    spec = _spec(interval_s, f'sum by (namespace, app) ({METRIC}{{namespace="{NAMESPACE}"}})')
+    spec["metrics"][0]["prometheus"]["labels"] = {"namespace": "namespace", "name": "app"}
+    spec = {"targets": {"kind": "Deployment", "selector": {"matchLabels": MANY_LABEL}}, **spec}
+    async with _service(rig, [_scaling_policy("everything", spec)]) as process:
+        yield lambda: process.pid
+
+
+CONTROLLERS = {"hpa": hpa, "own": own, "many": many}
+
+
+def _policy(number: int, interval_s: float) -> Json:
+    name = name_of(number)
+    spec = _spec(interval_s, f'sum({METRIC}{{namespace="{NAMESPACE}",app="{name}"}})')
+    return _scaling_policy(name, {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}, **spec})
+
+
+def _spec(interval_s: float, query: str) -> Json:
+    return {
+        "minReplicas": 1,
+        "maxReplicas": 40,
+        "interval": f"{interval_s:g}s",
+        "metrics": [{"name": "queue", "prometheus": {"query": query}, "target": {"averageValue": str(TARGET)}}],
+        "policy": {"type": "hpa"},
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+    }
+
+
+def _scaling_policy(name: str, spec: Json) -> Json:
+    metadata = {"name": name, "namespace": NAMESPACE}
+    return {"apiVersion": "autoscaler.dev/v1alpha1", "kind": "ScalingPolicy", "metadata": metadata, "spec": spec}
+
+
+@asynccontextmanager
+async def _service(rig: Rig, policies: list[Json]) -> AsyncIterator[Process]:
+    """`autoscaler run` as it is deployed: state in the cluster, JSON log; a file for every policy."""
+    folder = rig.folder / "policies"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for policy in policies:
+        (folder / f"{policy['metadata']['name']}.yaml").write_text(yaml.safe_dump(policy, sort_keys=False))
+    command = [sys.executable, "-P", "-m", "autoscaler", "run", str(folder), "--prometheus", rig.prometheus.url, "--state", "kubernetes"]
+    command += ["--kubeconfig", str(rig.plane.kubeconfig), "--host", "127.0.0.1", "--port", "0", "--log-format", "json"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("AUTOSCALER_")}
+    log = rig.folder / "service.log"
+    log.unlink(missing_ok=True)
+    process = Process("autoscaler", command, log, environment)
+    process.start()
+    _ahead(process.pid)
+    try:
+        while "listening on" not in log.read_text():
+            _ = process.pid  # raises, with the end of its log, when it has ended
+            await asyncio.sleep(0.1)
+        yield process
+    finally:
+        process.stop(20)
+
+
+def _ahead(process: int | str) -> None:
+    """Set the nice value of a process's scheduling group: where these are, a process's own counts only inside its session."""
+    with suppress(OSError):
+        Path(f"/proc/{process}/autogroup").write_text(str(-AHEAD), encoding="ascii")
