@@ -54,11 +54,11 @@ def render_overlay(title: str, folder: Path) -> list[Json]:
 
 
 def of_kind(manifests: list[Json], kind: str, suffix: str = "") -> Json:
-    """The service's own; there is a Role and a RoleBinding for its state beside it, with the suffix "-state"."""
-    (found,) = (
-        manifest for manifest in manifests if manifest["kind"] == kind and manifest["metadata"]["name"].endswith("-state") is bool(suffix)
-    )
-    return found
+    """The service's own; Roles and RoleBindings beside it have the suffix "-state" (for its state) and "-remedies"."""
+    others = {"-state", "-remedies"} - {suffix}
+    found = [each for each in manifests if each["kind"] == kind and each["metadata"]["name"].endswith(suffix)]
+    (one,) = (each for each in found if not each["metadata"]["name"].endswith(tuple(others)))
+    return one
 
 
 def apply(api: Api, manifest: Json, namespace: str = "", **query: str) -> Json:
@@ -118,7 +118,14 @@ def test_what_the_readme_shows_is_accepted(title: str, installed: Installed, tmp
 
 
 def test_readme_has_the_overlays_that_are_tested() -> None:
-    assert list(OVERLAYS) == ["Install", "From dry run to active", "More namespaces", "Custom resources", "Policies of your own"]
+    assert list(OVERLAYS) == [
+        "Install",
+        "From dry run to active",
+        "Health",
+        "More namespaces",
+        "Custom resources",
+        "Policies of your own",
+    ]
 
 
 def test_a_misspelt_field_would_not_be_accepted(installed: Installed) -> None:
@@ -180,8 +187,10 @@ def may(api: Api, namespace: str, verb: str, group: str, resource: str) -> bool:
         pytest.param("shop", "update", "apps", "deployments/scale", False, id="update-scale"),
         pytest.param("shop", "patch", "apps", "deployments", False, id="patch-the-object-itself"),
         pytest.param("shop", "delete", "apps", "deployments", False, id="delete"),
-        pytest.param("shop", "list", "apps", "daemonsets", False, id="daemonsets"),
-        pytest.param("shop", "list", "", "pods", False, id="pods"),
+        pytest.param("shop", "list", "apps", "daemonsets", True, id="daemonsets"),
+        pytest.param("shop", "watch", "", "pods", True, id="watch-pods"),
+        pytest.param("shop", "get", "", "pods", False, id="read-one-pod"),
+        pytest.param("shop", "delete", "", "pods", False, id="delete-pods"),
         pytest.param("shop", "create", "", "pods/eviction", False, id="evict"),
         pytest.param("shop", "create", "", "pods/exec", False, id="exec"),
         pytest.param("shop", "get", "", "secrets", False, id="secrets"),
@@ -216,6 +225,31 @@ def test_the_account_may_no_more_than_its_role_says(installed: Installed) -> Non
     role = of_kind(installed.manifests, "Role")["rules"] + of_kind(installed.manifests, "Role", "-state")["rules"]
     granted = {(verb, group, name) for rule in role for verb in rule["verbs"] for group in rule["apiGroups"] for name in rule["resources"]}
     assert rights(installed.as_service(), "shop") - everybody == granted
+
+
+def test_restarting_is_a_role_of_its_own(installed: Installed, tmp_path: Path) -> None:
+    """The README's overlay allows evictions, and the two commands for nodes the look at them; neither stands in the base."""
+    service = installed.as_service()
+    wanted = [("shop", "create", "", "pods/eviction"), ("shop", "get", "", "pods"), ("", "list", "", "nodes"), ("", "watch", "", "nodes")]
+    assert not any(may(service, *each) for each in wanted)
+    manifests = render_overlay("Health", tmp_path)
+    role, binding = (of_kind(manifests, kind, "-remedies") for kind in ("Role", "RoleBinding"))
+    nodes = yaml.safe_load((DEPLOY / "nodes" / "clusterrole.yaml").read_text())
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": nodes["metadata"]["name"]}
+    everywhere = {"apiVersion": nodes["apiVersion"], "kind": "ClusterRoleBinding", "metadata": {"name": "autoscaler-nodes-shop"}}
+    try:
+        for manifest in (role, binding):
+            apply(installed.api, manifest)
+        for manifest in (nodes, {**everywhere, "roleRef": reference, "subjects": binding["subjects"]}):
+            path = f"{installed.api.collection(manifest['apiVersion'], manifest['kind'])}/{manifest['metadata']['name']}"
+            installed.api.call("PATCH", path, manifest, content_type="application/apply-patch+yaml", query=APPLY)
+        wait_until("all of it is allowed", lambda: all(may(service, *each) for each in wanted))
+        assert not may(service, "shop", "delete", "", "pods")
+    finally:
+        for manifest in (binding, role):
+            installed.api.resource(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"], "shop").delete()
+        for kind, name in (("ClusterRoleBinding", "autoscaler-nodes-shop"), ("ClusterRole", "autoscaler-nodes")):
+            installed.api.resource(nodes["apiVersion"], kind, name).delete()
 
 
 def test_the_role_works_for_a_further_namespace(installed: Installed) -> None:

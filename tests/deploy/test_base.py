@@ -135,6 +135,9 @@ def test_rights_are_those_of_one_namespace_and_no_more() -> None:
         {"apiGroups": ["apps"], "resources": [f"{kind}/scale" for kind in kinds], "verbs": ["get", "patch"]},
         {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": ["list", "watch"]},
         {"apiGroups": ["keda.sh"], "resources": ["scaledobjects"], "verbs": ["list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["apps"], "resources": ["daemonsets"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list", "watch"]},
     ]
     names = [name_of(shard) for shard in SHARDS]
     assert MANIFESTS["role-state.yaml"]["rules"] == [
@@ -145,6 +148,26 @@ def test_rights_are_those_of_one_namespace_and_no_more() -> None:
         role = MANIFESTS[f"role{suffix}.yaml"]["metadata"]["name"]
         assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role}
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account["metadata"]["name"]}]
+
+
+@pytest.mark.parametrize("version", [pytest.param("1.27", id="oldest"), pytest.param(kubernetes_validate.latest_version(), id="newest")])
+@pytest.mark.parametrize("path", ["remedies/role.yaml", "remedies/rolebinding.yaml", "nodes/clusterrole.yaml"])
+def test_further_rights_are_valid(path: str, version: str) -> None:
+    kubernetes_validate.validate(yaml.safe_load((DEPLOY / path).read_text()), version, strict=True)
+
+
+def test_nothing_is_restarted_without_a_role_of_its_own() -> None:
+    remedies = DEPLOY / "remedies"
+    assert set(yaml.safe_load((remedies / "kustomization.yaml").read_text())["resources"]) == {"role.yaml", "rolebinding.yaml"}
+    role, binding = (yaml.safe_load((remedies / name).read_text()) for name in ("role.yaml", "rolebinding.yaml"))
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"]},
+    ]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == MANIFESTS["rolebinding.yaml"]["subjects"]
+    nodes = yaml.safe_load((DEPLOY / "nodes" / "clusterrole.yaml").read_text())
+    assert nodes["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]}]
 
 
 def environment() -> dict[str, str]:
