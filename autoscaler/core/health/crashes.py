@@ -95,7 +95,7 @@ def watched(before: Ends | None, container: Container, glance: Glance) -> Ends:
         restarts=container.restarts if container.restarts >= 0 else old.restarts,
         end_s=_later(old.end_s, finished_s),
         times=times,
-        probed=(old.probed and not count) or _probed(container, ended, glance.events),
+        probed=(_killed_alike(old, ended) if count else old.probed) or _probed(container, ended, glance.events),
         hook=old.hook or container.waiting == "PostStartHookError",
         lost_s=nan,
     )
@@ -140,6 +140,13 @@ def _probed(container: Container, ended: Termination | None, events: Sequence[Po
         return False
     killed = [each.at_s for each in events if each.reason == "Killing" and each.probe and each.container == container.name]
     return any(not at_s < ended.started_s and not at_s > ended.finished_s + _EVENT_LATE_S for at_s in killed)
+
+
+def _killed_alike(old: Ends, ended: Termination | None) -> bool:
+    """Whether a kill in this loop ended it in the same way: of one pod the kubelet tells no more than 25 events, so later kills go untold."""
+    return ended is not None and any(
+        each.cause is Cause.KILLED and (each.reason, each.exit_code) == (ended.reason, ended.exit_code) for each in old.endings
+    )
 
 
 def _is_clean(ends: Ends, container: Container, glance: Glance) -> bool:

@@ -17,6 +17,7 @@ from autoscaler.core.health.taxonomy import (
     CREATION_EVENTS,
     KUBELET_ENDED,
     NOT_CREATED,
+    SAME_REASON,
     WAITING,
     Cause,
     Waits,
@@ -188,7 +189,8 @@ def _not_started(pod: Pod, glance: Glance, since: _Since) -> Iterator[Symptom]:
         cause = WAITING.get(container.waiting)
         if cause in {Cause.IMAGE_PULL, Cause.BAD_IMAGE, Cause.CONFIG}:
             since_s = since(cause, container.name)
-            yield Symptom(cause, container.name, since_s, since_s + waits.of(cause), container.waiting)
+            reason = SAME_REASON.get(container.waiting, container.waiting)
+            yield Symptom(cause, container.name, since_s, since_s + waits.of(cause), reason)
     if any(container.waiting in NOT_CREATED for container in pod.containers):
         sandbox = condition(pod.conditions, "PodReadyToStartContainers")
         event = next((each.reason for each in glance.events if each.reason in CREATION_EVENTS), "")

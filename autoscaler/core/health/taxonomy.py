@@ -87,6 +87,9 @@ WAITING: Mapping[str, Cause] = {
 }
 """Reasons of ``state.waiting`` that say all; ``CrashLoopBackOff`` says only that the container has ended before."""
 
+SAME_REASON: Mapping[str, str] = {"ErrImagePull": "ImagePullBackOff"}
+"""Reasons that alternate while one thing is wrong, and the one that is told of both."""
+
 CRASH_LOOP_BACK_OFF = "CrashLoopBackOff"
 NOT_CREATED = frozenset({"ContainerCreating", "PodInitializing"})
 CREATION_EVENTS = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})

@@ -286,6 +286,25 @@ def test_a_liveness_kill_is_told_from_an_end_of_its_own(event: PodEvent, cause: 
     assert told(ward.due(20, shown)) == [(WEB, "app", cause)], "though the event has expired"
 
 
+def test_a_kill_whose_event_the_kubelet_withheld_is_as_the_kills_before_it() -> None:
+    ward, shown = Ward(), pod("web-1-a", backing_off(0, "Completed", END_S, 3))
+    event = PodEvent("Killing", "app", "liveness", END_S)  # the last of 25 that a kubelet tells of one pod
+    made = [told(ward.due(10, shown, events={shown.uid: [event]}))]
+    for restarts, after_s in ((4, 60), (5, 150), (6, 300)):
+        again = pod("web-1-a", backing_off(0, "Completed", START_S + after_s, restarts))
+        made.append(told(ward.due(after_s, again, events={shown.uid: [event]})))
+    other_end = pod("web-1-a", backing_off(1, "Error", START_S + 400, 7))
+    made.append(told(ward.due(550, other_end, events={shown.uid: [event]})))
+    assert made == [[(WEB, "app", "Killed")]] * 4 + [[(WEB, "app", "CrashLoop"), (WEB, "app", "Killed")]]
+
+
+def test_reasons_that_alternate_are_one() -> None:
+    ward = Ward()
+    states = [waiting(reason) for reason in ("ErrImagePull", "ImagePullBackOff", "ErrImagePull", "ImagePullBackOff")]
+    found = [ward.see(10 + 20 * step, pod("web-1-a", shown)).findings for step, shown in enumerate(states)]
+    assert [[(each.reason, each.since_s) for each in findings] for findings in found] == [[("ImagePullBackOff", START_S + 10)]] * 4
+
+
 def test_an_event_that_comes_late_changes_the_cause_and_adds_none() -> None:
     ward, shown = Ward(), pod("web-1-a", backing_off(0, "Completed", END_S, 3))
     assert told(ward.due(10, shown)) == [(WEB, "app", "CleanExitLoop")]
