@@ -17,6 +17,7 @@ from autoscaler.core.health.report import Report
 from autoscaler.core.selector import Selector
 from autoscaler.core.spec import Query, WorkloadSpec
 from autoscaler.core.types import Floats, Target, Workload
+from autoscaler.core.usage import Sample
 from autoscaler.errors import ConfigError
 from autoscaler.metrics import Metric
 
@@ -60,6 +61,19 @@ class MetricSource(Protocol):
 
     async def close(self) -> None:
         """Give back what it holds; nothing of it runs afterwards."""
+        ...
+
+
+class ResourceMetrics(Protocol):
+    """What pods use of CPU and memory. Raises errors as :class:`MetricSource` does.
+
+    ``cluster_wide``: all namespaces may be asked for at once.
+    """
+
+    cluster_wide: bool
+
+    async def usage(self, namespace: str, budget_s: float) -> Mapping[tuple[str, str], Sample]:
+        """The newest sample of each pod of a namespace ("" is all), by namespace and name."""
         ...
 
 

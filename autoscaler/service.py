@@ -29,7 +29,7 @@ from autoscaler.loops.scaling import ScalingLoop
 from autoscaler.loops.shards import SHARDS
 from autoscaler.loops.state import StateKeeper
 from autoscaler.loops.targets import Targets
-from autoscaler.ports import Cluster, MetricSource, PodActions, PodWatch, PolicySet, PolicySource, Recorder, StateStore
+from autoscaler.ports import Cluster, MetricSource, PodActions, PodWatch, PolicySet, PolicySource, Recorder, ResourceMetrics, StateStore
 
 if TYPE_CHECKING:
     from autoscaler.adapters.telemetry import PrometheusRecorder
@@ -61,6 +61,7 @@ class Parts:
     write_concurrency: int = 16
     state: StateStore | None = None
     pods: PodWatch | None = None
+    usage: ResourceMetrics | None = None
     actions: PodActions | None = None
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = field(default=())
     """Further tasks of the embedding program, cancelled with the rest."""
@@ -102,6 +103,7 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
             write_concurrency=settings.write_concurrency,
             state=_state_store(settings, kubernetes.config_maps),
             pods=kubernetes.pods,
+            usage=kubernetes.usage,
             actions=kubernetes.actions,
         )
 
@@ -136,6 +138,7 @@ class _Kubernetes:
     cluster: Cluster
     config_maps: StateStore
     pods: PodWatch
+    usage: ResourceMetrics
     actions: PodActions
 
 
@@ -146,6 +149,7 @@ async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> A
     from autoscaler.adapters.kubernetes.pod_actions import KubernetesPodActions
     from autoscaler.adapters.kubernetes.pods import KubernetesPods
     from autoscaler.adapters.kubernetes.reflector import Around
+    from autoscaler.adapters.kubernetes.resource_metrics import KubernetesResourceMetrics
     from autoscaler.adapters.kubernetes.state import ConfigMapStore
     from autoscaler.adapters.kubernetes.targets import KubernetesCluster
 
@@ -159,6 +163,7 @@ async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> A
             cluster=KubernetesCluster(around, namespaces),
             config_maps=ConfigMapStore(client, login.namespace(), SHARDS),
             pods=KubernetesPods(around, namespaces),
+            usage=KubernetesResourceMetrics(client, recorder, namespaces),
             actions=KubernetesPodActions(client),
         )
     finally:
@@ -187,7 +192,8 @@ class Service:
         self._parts = parts
         self._keeper = StateKeeper(parts.state, parts.clock, parts.recorder)
         free, memories = asyncio.Semaphore(parts.write_concurrency), self._keeper.memories
-        self._loop = ScalingLoop(Surroundings(parts.source, parts.cluster, parts.clock, parts.recorder, free, parts.mode, memories))
+        around = Surroundings(parts.source, parts.cluster, parts.clock, parts.recorder, free, parts.mode, memories, parts.pods, parts.usage)
+        self._loop = ScalingLoop(around)
         self._keeper.keep(self._loop.keep)
         self.board = Board(self._loop, parts.cluster, parts.recorder)
         self._targets = Targets(parts.cluster, parts.clock, self._loop.update)

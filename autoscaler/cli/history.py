@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from autoscaler.core.spec import Query, SeriesSpec, WorkloadSpec
+from autoscaler.core.spec import Query, SeriesSpec, Usage, WorkloadSpec
 from autoscaler.core.types import Floats, Workload
 from autoscaler.errors import AutoscalerError, ConfigError
 from autoscaler.simulation.load import Trace
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from autoscaler.ports import MetricSource
 
 BUDGET_S = 120.0
+
+NO_PAST = (
+    "metrics.k8s.io has no past; a metric that asks Prometheus for the same has one, "
+    "such as sum(rate(container_cpu_usage_seconds_total{…}[1m])) with an averageValue"
+)
 
 _READY = {
     "Deployment": 'kube_deployment_status_replicas_ready{{namespace="{namespace}",deployment="{name}"}}',
@@ -104,6 +109,9 @@ async def _load(source: MetricSource, spec: WorkloadSpec, metric: str | None, sp
     notes: list[str] = []
     chosen: tuple[SeriesSpec, Trace] | None = None
     for series in wanted(spec, metric):
+        if isinstance(series.query, Usage):
+            notes.append(f"metric {series.name} is left out: {NO_PAST}")
+            continue
         column = await one_column(source, f"metric {series.name}", series.query.text, span, series.match)
         if column is None:
             notes.append(f"metric {series.name} has no history and is left out: its query returns nothing in this time")
@@ -116,6 +124,13 @@ async def _load(source: MetricSource, spec: WorkloadSpec, metric: str | None, sp
         names = ", ".join(f"{series.name}: {series.query.text}" for series in wanted(spec, metric))
         raise ConfigError(f"{spec.workload}: none of its metrics has any history in the last {span.days} ({names})")
     return *chosen, notes
+
+
+def promql(series: SeriesSpec) -> str:
+    """The query of a metric. Raises ConfigError where nobody keeps its past."""
+    if isinstance(series.query, Usage):
+        raise ConfigError(f"metric {series.name}: {NO_PAST}")
+    return series.query.text
 
 
 def wanted(spec: WorkloadSpec, metric: str | None) -> Sequence[SeriesSpec]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from autoscaler import __version__
-from autoscaler.cli.history import Span, one_column, opened, ready_pods, wanted
+from autoscaler.cli.history import Span, one_column, opened, promql, ready_pods, wanted
 from autoscaler.cli.plan import chosen
 from autoscaler.cli.report.charts import Axis, Chart, Line, Points, svg
 from autoscaler.cli.report.page import bullets, heading, page, paragraph, preformatted, table
@@ -109,7 +109,7 @@ def search(file: Path, url: str, since: str, which: tuple[str | None, str | None
 
 async def _asked(url: str, loaded: Loaded, series: SeriesSpec, replicas: str | None, objective: Objective, span: Span) -> _Past:
     async with opened(url) as source:
-        load = await _column(source, f"metric {series.name}", series.query.text, span, series.match)
+        load = await _column(source, f"metric {series.name}", promql(series), span, series.match)
         pods = await ready_pods(source, loaded.spec.workload, span, replicas)
         if pods is None:
             raise ConfigError(

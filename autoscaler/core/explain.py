@@ -118,8 +118,9 @@ def _complaints(record: TickRecord, slot: int, series: Mapping[SeriesSpec, Serie
         found.append(record.details.get((COVERAGE, slot), f"{coverage:.0%} of the ready pods report"))
     for spec, index, place in _places(record, slot, series):
         signal = Signal(int(record.observation.series[index].signal[place.slot]))
-        if signal != Signal.OK:
-            found.append(f"{spec.name}: {record.details.get((place.call, place.slot), SIGNAL_TEXT[signal])}")
+        detail = record.details.get((place.call, place.slot), "")
+        if signal != Signal.OK or detail:
+            found.append(f"{spec.name}: {detail or SIGNAL_TEXT[signal]}")
         fault = record.decision.faults[index]
         if fault and np.isnan(record.decision.proposals[index].replicas[place.slot]) and fault not in found:
             found.append(fault)
@@ -149,6 +150,7 @@ def explained(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesS
         "current": float(decision.observed[slot]),
         "decided_upon": float(decision.current[slot]),
         "ready": float(observation.ready[slot]),
+        "startup_s": float(_startup(record)[slot]),
         "coverage": float(observation.coverage[slot]),
         "coverage_detail": record.details.get((COVERAGE, slot), ""),
         "desired": float(decision.replicas[slot]),
@@ -170,6 +172,12 @@ def explained(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesS
     }
 
 
+def _startup(record: TickRecord) -> Floats:
+    """How long a pod takes to start ``[w]``: as the file says, else as measured."""
+    given, seen = record.spec.workloads.startup_s, record.observation.startup_s
+    return np.where(np.isnan(given), seen, given)
+
+
 def _series(record: TickRecord, spec: SeriesSpec, index: int, place: SeriesSlot) -> dict[str, Any]:
     columns, proposal = record.observation.series[index], record.decision.proposals[index]
     signal = Signal(int(columns.signal[place.slot]))
@@ -179,6 +187,7 @@ def _series(record: TickRecord, spec: SeriesSpec, index: int, place: SeriesSlot)
         "target": spec.target,
         "target_kind": spec.target_kind.name.lower(),
         "load": float(columns.load[place.slot]),
+        "request": float(columns.request[place.slot]),
         "demand": float(record.demand[index][place.slot]),
         "age_s": float(columns.age_s[place.slot]),
         "signal": signal.name,

@@ -170,23 +170,25 @@ def table_of(rows: Sequence[Rows | None], uses: Sequence[float], stamps: Sequenc
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([0 if each is None else len(each.names) for each in rows], out=offsets[1:])
     owner = np.repeat(np.arange(len(rows)), np.diff(offsets))
-    use = np.array(uses, np.float64)
-    sampled_s, window_s = np.array(stamps, np.float64).reshape(-1, 2).T
-    old = ~exact[owner] & ~np.isnan(use) & (np.abs(at_s - sampled_s) > SAMPLE_MAX_S)
-    newest_s = full(len(rows), np.nan)
-    np.fmax.at(newest_s, owner, sampled_s)
 
     def joined(name: str, dtype: type[np.generic]) -> np.ndarray:
         parts = [getattr(each, name) for each in there]
         return frozen(np.concatenate(parts) if parts else np.zeros(0, dtype))
 
+    use, started_s = np.array(uses, np.float64), joined("started_s", np.float64)
+    sampled_s, window_s = np.array(stamps, np.float64).reshape(-1, 2).T
+    # A pod that has taken its name over from another is younger than that one's last sample.
+    wrong = (np.abs(at_s - sampled_s) > SAMPLE_MAX_S) | (sampled_s < started_s)
+    old = ~exact[owner] & ~np.isnan(use) & wrong
+    newest_s = full(len(rows), np.nan)
+    np.fmax.at(newest_s, owner, sampled_s)
     pods = Pods(
         offsets=frozen(offsets),
         use=frozen(np.where(old, np.nan, use)),
         request=joined("request", np.float64),
         phase=joined("phase", np.int8),
         ready=joined("ready", np.int8),
-        started_s=joined("started_s", np.float64),
+        started_s=started_s,
         ready_changed_s=joined("ready_changed_s", np.float64),
         sampled_s=frozen(sampled_s),
         window_s=frozen(window_s),
@@ -265,7 +267,7 @@ def _sums(offsets: Ints, values: Floats | Bools) -> Floats:
     if not values.size:
         return np.zeros(offsets.size - 1)
     owner = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))
-    return np.bincount(owner, weights=values, minlength=offsets.size - 1)
+    return np.bincount(owner, weights=values, minlength=offsets.size - 1).astype(np.float64)
 
 
 def _whole(values: Floats) -> Ints:

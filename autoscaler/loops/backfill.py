@@ -86,8 +86,9 @@ class Backfill:
         ends: dict[Query, list[Wire]] = {}
         for workload in roster.members():
             for series, place in roster.series(workload).items():
-                if rows[place.call] > 1 and series.target_kind == TargetKind.AVERAGE_VALUE:
-                    ends.setdefault(series.query, []).append(Wire(place.call, place.slot, place.serial, series.match))
+                query, looks_back = series.query, rows[place.call] > 1
+                if looks_back and series.target_kind == TargetKind.AVERAGE_VALUE and isinstance(query, Query):
+                    ends.setdefault(query, []).append(Wire(place.call, place.slot, place.serial, series.match))
         known = {wire.serial for wires in ends.values() for wire in wires}
         for query in self._courses.keys() - ends.keys():
             del self._courses[query]

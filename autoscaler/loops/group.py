@@ -25,9 +25,11 @@ from autoscaler.core.types import Bools, Floats, Mode, Reason, Signal, Target, W
 from autoscaler.loops.backfill import Backfill
 from autoscaler.loops.observe import Observer
 from autoscaler.loops.shards import Kept, digest
+from autoscaler.loops.startup import Startups
 from autoscaler.loops.state import Memories
+from autoscaler.loops.usage import PodObserver
 from autoscaler.loops.write import Outcome, Standing, Writer
-from autoscaler.ports import NOT_SEEN, Cluster, MetricSource, Recorder, TargetFacts
+from autoscaler.ports import NOT_SEEN, Cluster, MetricSource, PodWatch, Recorder, ResourceMetrics, TargetFacts
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +51,14 @@ class Surroundings:
     free: asyncio.Semaphore
     mode: Mode = Mode.ACTIVE
     memories: Memories = field(default_factory=Memories)
+    pods: PodWatch | None = None
+    usage: ResourceMetrics | None = None
 
 
 class Group:
     """The workloads of one interval. ``tick`` is one pass: observe, propose, guard, decide, apply, report."""
 
-    def __init__(self, interval_s: float, around: Surroundings) -> None:
+    def __init__(self, interval_s: float, around: Surroundings, startups: Startups) -> None:
         self.interval_s = interval_s
         self.roster = Roster(interval_s, around.mode)
         self.records: deque[TickRecord] = deque(maxlen=KEPT_TICKS)
@@ -63,6 +67,8 @@ class Group:
         self._cluster, self._clock, self._recorder = around.cluster, around.clock, around.recorder
         self._memories = around.memories
         self._observer = Observer(around.source, around.clock, interval_s)
+        self._pods = PodObserver(around.usage, around.pods, around.clock, interval_s)
+        self._startups = startups
         self._backfill = Backfill(around.source, around.clock, around.recorder, interval_s)
         self._history, self._state = History(interval_s), State()
         self._facts: dict[Workload, TargetFacts] = {}
@@ -83,6 +89,7 @@ class Group:
         if leavers or joiners:
             self.roster.swap(leavers, joiners)
             self._observer.wire(self.roster)
+            self._pods.wire(self.roster)
             self._backfill.wire(self.roster)
         for workload in leavers:
             self._facts.pop(workload, None)
@@ -91,7 +98,7 @@ class Group:
 
     async def tick(self, at_s: float, started: float, *, hold: bool = False) -> None:
         """One pass at grid time ``at_s``, begun at monotonic ``started``; ``hold``: the clock cannot be trusted, decide nothing."""
-        await self._observer.ask(at_s)
+        await asyncio.gather(self._observer.ask(at_s), self._pods.ask(at_s))
         began = self._clock.monotonic()
         observation = self._observe(at_s)
         if hold:
@@ -107,7 +114,7 @@ class Group:
             self._history.backfill(each)
         self._state, decision = decide(self._state, observation, spec)
         self._decided = decision, spec
-        record = recorded(spec, observation, decision, {**self._observer.details(), **self._target_problems})
+        record = recorded(spec, observation, decision, {**self._observer.details(), **self._pods.details(), **self._target_problems})
         self._recorder.observe(metrics.DECIDE_SECONDS, self._label, value=self._clock.monotonic() - began)
         before = self.records[-1] if self.records else None
         self.records.append(replace(record, past=past))
@@ -126,13 +133,14 @@ class Group:
         """Let writes under way finish for that long, and stop asking."""
         await self.writer.close(seconds)
         await self._observer.close()
+        await self._pods.close()
 
     def _observe(self, at_s: float) -> Observation:
         """This tick's columns out of the watch cache, the confirmed writes and the source's answers."""
         first_seen = self._look()
         spec = self.roster.spec
         nothing = blank(spec, at_s)
-        current, ready, status = (nothing.current.copy() for _ in range(3))
+        current, ready, status, startup = (nothing.current.copy() for _ in range(4))
         written_at, written_from, written_to = (nothing.current.copy() for _ in range(3))
         ordered, target = nothing.ordered.copy(), nothing.target.copy()
         self._target_problems.clear()
@@ -140,6 +148,7 @@ class Group:
             slot = self.roster.slot(workload)
             target[slot], ordered[slot] = facts.state, facts.ordered
             current[slot], ready[slot], status[slot] = facts.replicas, facts.ready, facts.status_replicas
+            startup[slot] = self._startups.seconds(workload)
         self._remember(first_seen, at_s, current)
         for workload, write in self.writer.take(self._facts, at_s).items():
             slot = self.roster.slot(workload)
@@ -148,8 +157,11 @@ class Group:
             if problem := self._contested(workload, facts, at_s):
                 slot = self.roster.slot(workload)
                 target[slot], self._target_problems["", slot] = Target.CONFLICT, problem
+        answered = self._observer.fill(spec, at_s, ready)
+        series, coverage = self._pods.fill(spec, at_s, answered, self._observer.coverage)
         return replace(
             nothing,
+            startup_s=frozen(startup),
             current=frozen(current),
             ready=frozen(ready),
             status_replicas=frozen(status),
@@ -158,8 +170,8 @@ class Group:
             written_at_s=frozen(written_at),
             written_from=frozen(written_from),
             written_to=frozen(written_to),
-            series=self._observer.fill(spec, at_s, ready),
-            coverage=self._observer.coverage,
+            series=series,
+            coverage=coverage,
         )
 
     def _contested(self, workload: Workload, facts: TargetFacts, at_s: float) -> str:
@@ -194,9 +206,11 @@ class Group:
         if reborn:
             self.roster.restart(reborn)
             self._observer.wire(self.roster)
+            self._pods.wire(self.roster)
             self._backfill.wire(self.roster, have_past=False)
             for workload in reborn:
                 self.writer.forget(workload)
+                self._startups.forget(workload)
                 log.info("%s was deleted and created again: its history starts afresh", workload)
         return first_seen
 

@@ -73,8 +73,9 @@ class Observer:
         saturation: dict[Query, list[Wire]] = {}
         for workload, spec in roster.members().items():
             for series, place in roster.series(workload).items():
-                wire = Wire(place.call, place.slot, place.serial, series.match)
-                wires.setdefault(series.query, []).append(wire)
+                if isinstance(series.query, Query):  # else its pods say it
+                    wire = Wire(place.call, place.slot, place.serial, series.match)
+                    wires.setdefault(series.query, []).append(wire)
                 if series.saturation is not None:
                     flag = Wire(place.call, place.slot, place.serial, series.saturation_match)
                     saturation.setdefault(series.saturation, []).append(flag)

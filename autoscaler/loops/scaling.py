@@ -12,6 +12,7 @@ from autoscaler.core.spec import WorkloadSpec
 from autoscaler.core.types import Workload
 from autoscaler.loops.group import Group, Surroundings
 from autoscaler.loops.shards import Kept
+from autoscaler.loops.startup import Startups
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class ScalingLoop:
     def __init__(self, around: Surroundings) -> None:
         self._around, self._clock, self._recorder = around, around.clock, around.recorder
         self.groups: dict[float, Group] = {}
+        self.startups = Startups(around.pods, around.clock)
         self._tasks: dict[float, asyncio.Task[None]] = {}
         self._beside: list[asyncio.Task[None]] = []
         self._finished_s: dict[float, float] = {}
@@ -35,9 +37,11 @@ class ScalingLoop:
         by_interval: dict[float, list[WorkloadSpec]] = {}
         for spec in specs:
             by_interval.setdefault(spec.interval_s, []).append(spec)
-        self._around.cluster.follow([spec.workload for rows in by_interval.values() for spec in rows])
+        workloads = [spec.workload for rows in by_interval.values() for spec in rows]
+        self._around.cluster.follow(workloads)
+        self.startups.follow(workloads)
         for interval_s in by_interval.keys() - self.groups.keys():
-            group = Group(interval_s, self._around)
+            group = Group(interval_s, self._around, self.startups)
             self.groups[interval_s] = group
             self._begin(group)
         for interval_s, group in self.groups.items():
@@ -50,6 +54,8 @@ class ScalingLoop:
             self._host = host
             for group in self.groups.values():
                 self._begin(group)
+            if self._around.pods is not None:
+                self._beside.append(host.create_task(self.startups.run(), name="start-up times"))
             await asyncio.get_running_loop().create_future()
 
     def _begin(self, group: Group) -> None:

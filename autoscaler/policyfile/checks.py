@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 
 from autoscaler.policyfile.durations import format_duration, parse_duration
 from autoscaler.policyfile.problems import FieldPath, one_of
-from autoscaler.policyfile.schema import DEFAULT_POLICY, SCALABLE, ScalingPolicy
+from autoscaler.policyfile.schema import DEFAULT_POLICY, SCALABLE, SOURCES, TARGETS, ScalingPolicy, Spec
 
 RANGE_MAX_S = 300.0
 """Rates over longer ranges lag behind the load by minutes."""
+
+FORECAST_SHARE_MIN = 75
+"""Per cent of the request; below it, a target has headroom that forecast would add a second time."""
 
 _QUOTED = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`|\#[^\n]*)""")
 _RANGE = re.compile(r"\[\s*([0-9smhdw]+)\s*[\]:]")
@@ -57,9 +60,11 @@ def _bounds(spec: dict[str, Any]) -> Iterator[Finding]:
 def _zero(spec: dict[str, Any]) -> Iterator[Finding]:
     """Zero replicas need a signal that exists without pods."""
     metrics = _list(spec.get("metrics"))
-    if not metrics or any("averageValue" in _mapping(metric.get("target")) for metric in metrics):
+    without_pods = [metric for metric in metrics if "resource" not in metric and "containerResource" not in metric]
+    if not metrics or any("averageValue" in _mapping(metric.get("target")) for metric in without_pods):
         return
-    text = "0 needs a metric with target.averageValue, which has a value without pods too; expected at least 1, or such a metric"
+    what = "0 needs a metric from Prometheus with target.averageValue, which has a value without pods too"
+    text = f"{what}; expected at least 1, or such a metric"
     if _count(spec, "minReplicas") == 0:
         yield Finding(("spec", "minReplicas"), text)
     for index, window in enumerate(_list(spec.get("schedule"))):
@@ -113,13 +118,34 @@ def _metrics(spec: dict[str, Any]) -> Iterator[Finding]:
     metrics = _list(spec.get("metrics"))
     yield from _unique_names(metrics, ("spec", "metrics"))
     for index, metric in enumerate(metrics):
-        target = metric.get("target")
-        if isinstance(target, dict):
-            given = [name for name in ("averageValue", "value") if name in target]
-            if len(given) != 1:
-                what = "both averageValue and value" if given else "neither averageValue nor value"
-                text = f"{what}; expected one: averageValue for a load that replicas share, value for one that each has"
-                yield Finding(("spec", "metrics", index, "target"), text)
+        path: FieldPath = ("spec", "metrics", index)
+        sources = [name for name in SOURCES if name in metric]
+        if metric and len(sources) != 1:
+            what = f"both {' and '.join(sources)}" if sources else f"neither {' nor '.join(SOURCES)}"
+            yield Finding(path, f"{what}; expected one: where its value comes from")
+        if isinstance(metric.get("target"), dict):
+            yield from _target(metric["target"], "prometheus" if sources == ["prometheus"] or len(sources) != 1 else "resource", path)
+
+
+_MAY_BE = {"prometheus": ("averageValue", "value"), "resource": ("averageUtilization", "averageValue")}
+_MEANT = {
+    "prometheus": "averageValue for a load that replicas share, value for one that each has",
+    "resource": "averageUtilization for per cent of what pods request, averageValue for cores or bytes a pod",
+}
+_NOT = {
+    "prometheus": "a query has no requests that it could be related to; expected averageValue or value, or resource in place of prometheus",
+    "resource": "pods' use is no ratio; expected averageUtilization (per cent of what they request) or averageValue (cores or bytes a pod)",
+}
+
+
+def _target(target: dict[str, Any], source: str, metric: FieldPath) -> Iterator[Finding]:
+    """One target, of a kind that its source has."""
+    given = [name for name in TARGETS if name in target]
+    if len(given) != 1:
+        what = f"both {' and '.join(given)}" if given else f"neither {' nor '.join(_MAY_BE[source])}"
+        yield Finding((*metric, "target"), f"{what}; expected one: {_MEANT[source]}")
+    elif given[0] not in _MAY_BE[source]:
+        yield Finding((*metric, "target", given[0]), _NOT[source])
 
 
 def _forecast(spec: dict[str, Any]) -> Iterator[Finding]:
@@ -186,7 +212,8 @@ def remarks(policy: ScalingPolicy, now_s: float) -> Iterator[Finding]:
     zero = spec.min_replicas == 0 or any(window.min_replicas == 0 for window in spec.schedule)
     for index, metric in enumerate(spec.metrics):
         path: FieldPath = ("spec", "metrics", index)
-        for text in _RANGE.findall(_QUOTED.sub('""', metric.prometheus.query)):
+        query = "" if metric.prometheus is None else metric.prometheus.query
+        for text in _RANGE.findall(_QUOTED.sub('""', query)):
             if _seconds(text) > RANGE_MAX_S:
                 yield Finding(
                     (*path, "prometheus", "query"),
@@ -194,8 +221,26 @@ def remarks(policy: ScalingPolicy, now_s: float) -> Iterator[Finding]:
                 )
         if metric.activation and not zero:
             yield Finding((*path, "activation"), "has no effect, as minReplicas is never 0")
+        share = metric.target.average_utilization
+        if spec.policy.type == DEFAULT_POLICY and share is not None and share < FORECAST_SHARE_MIN:
+            text = f"forecast adds headroom of its own, and {share} leaves a lot already; {FORECAST_SHARE_MIN} or more is better"
+            yield Finding((*path, "target", "averageUtilization"), text)
+    yield from _two_tolerances(spec)
     if spec.mode.until is not None and spec.mode.until <= now_s:
         yield Finding(("spec", "mode", "until"), f"has passed, so {spec.mode.type} has ended and the policy is active")
+
+
+def _two_tolerances(spec: Spec) -> Iterator[Finding]:
+    """The HPA has one tolerance; ours has the policy's, on each metric's ratio, and the guard's, on the count that comes of them."""
+    if spec.policy.type != "hpa" or spec.behavior is None:
+        return
+    for name, rules, parameter in (
+        ("scaleUp", spec.behavior.scale_up, "toleranceUp"),
+        ("scaleDown", spec.behavior.scale_down, "toleranceDown"),
+    ):
+        if rules.tolerance:
+            text = f"acts on top of hpa's own: for the HPA's tolerance of that direction give policy.{parameter} instead"
+            yield Finding(("spec", "behavior", name, "tolerance"), text)
 
 
 def _seconds(text: str) -> float:

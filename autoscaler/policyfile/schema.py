@@ -21,6 +21,12 @@ INTERVALS = ("5s", "10s", "15s", "30s", "60s")
 SCALABLE = ("Deployment", "StatefulSet", "ReplicaSet")
 """The kinds of the group apps that have replicas to scale."""
 
+SOURCES = ("prometheus", "resource", "containerResource")
+"""Where a metric may come from."""
+
+TARGETS = ("averageValue", "value", "averageUtilization")
+"""What a metric may be held against."""
+
 _REPLICAS_MAX = 2**31 - 1
 _NAME_MAX, _LABEL_MAX = 253, 63
 
@@ -195,24 +201,46 @@ class Prometheus(Question):
     """What an empty answer means: no data (hold), or a load of zero."""
 
 
-class Target(Part):
-    """What the load is held against: one of averageValue and value."""
+class ResourceField(Part):
+    """A resource that the workload's own pods use, as metrics.k8s.io (metrics-server) has it: of all their containers."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["averageValue"]}, {"required": ["value"]}]})
+    name: Literal["cpu", "memory"]
+    """cpu (cores) or memory (bytes)."""
+
+
+class ContainerResourceField(ResourceField):
+    """The same of one container of each pod, so that sidecars do not count."""
+
+    container: Label
+    """The container's name."""
+
+
+class Target(Part):
+    """What the load is held against: one of averageValue, value and averageUtilization."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in TARGETS]})
 
     average_value: Positive | None = None
     """Load that one replica should carry: the demand is load / averageValue replicas."""
     value: Positive | None = None
     """What the metric itself should be: the demand is ready replicas x load / value."""
+    average_utilization: Annotated[int, Field(ge=1, le=_REPLICAS_MAX)] | None = None
+    """Of resource and containerResource: use in per cent of what the pods request: the demand is use / (averageUtilization x request)."""
 
 
 class Metric(Part):
     """One signal of the workload. Of several, the one that asks for most replicas counts."""
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in SOURCES]})
+
     name: Title
     """What the metric is called in decisions, metrics and logs."""
-    prometheus: Prometheus
-    """Where its value comes from."""
+    prometheus: Prometheus | None = None
+    """Its value comes from Prometheus."""
+    resource: ResourceField | None = None
+    """Or it is what the workload's own pods use of CPU or memory."""
+    container_resource: ContainerResourceField | None = None
+    """Or what one container of each of them uses."""
     target: Target
     """What one replica should carry."""
     saturation: Question | None = None

@@ -8,11 +8,22 @@ from math import nan
 
 from autoscaler.core.behavior import Behavior, BehaviorDefaults, Direction, RateRule, Select
 from autoscaler.core.selector import Operator, Requirement, Selector
-from autoscaler.core.spec import Coverage, Fallback, PolicyChoice, Query, ScheduleRow, SeriesSpec, When, WorkloadSpec
-from autoscaler.core.types import Mode, TargetKind, Workload
+from autoscaler.core.spec import Coverage, Fallback, PolicyChoice, Query, ScheduleRow, SeriesSpec, Usage, When, WorkloadSpec
+from autoscaler.core.types import MetricType, Mode, TargetKind, Workload
+from autoscaler.core.usage import CPU
 from autoscaler.policyfile.coverage import default_coverage
 from autoscaler.policyfile.schedule import AHEAD_S, CronWindow, expand
-from autoscaler.policyfile.schema import BehaviorField, FallbackField, Labels, Metric, Rules, ScalingPolicy, SelectorField, Window
+from autoscaler.policyfile.schema import (
+    BehaviorField,
+    ContainerResourceField,
+    FallbackField,
+    Labels,
+    Metric,
+    Rules,
+    ScalingPolicy,
+    SelectorField,
+    Window,
+)
 
 _SELECT = {"Max": Select.MAX, "Min": Select.MIN, "Disabled": Select.DISABLED}
 _WHEN = {"always": When.ALWAYS, "ifHigher": When.IF_HIGHER, "ifLower": When.IF_LOWER}
@@ -88,7 +99,8 @@ def schedule_rows(windows: Iterable[Window], now_s: float, ahead_s: float = AHEA
 def _coverage(policy: ScalingPolicy, workload: Workload) -> Coverage | None:
     given = policy.spec.coverage
     if given is None:
-        return default_coverage(workload, policy.spec.metrics[0].prometheus.endpoint)
+        asked = [metric.prometheus for metric in policy.spec.metrics if metric.prometheus is not None]
+        return default_coverage(workload, asked[0].endpoint) if asked else None
     return Coverage(Query(given.query, given.endpoint), match_of(given.labels, workload), is_given=True)
 
 
@@ -101,19 +113,35 @@ def match_of(labels: Labels | None, workload: Workload) -> tuple[tuple[str, str]
 
 
 def _series(metric: Metric, workload: Workload) -> SeriesSpec:
-    target = metric.target
-    kind = TargetKind.AVERAGE_VALUE if target.value is None else TargetKind.VALUE
-    source, full = metric.prometheus, metric.saturation
+    target, full, source = metric.target, metric.saturation, metric.prometheus
+    given = (
+        (TargetKind.AVERAGE_VALUE, target.average_value),
+        (TargetKind.VALUE, target.value),
+        (TargetKind.UTILIZATION, None if target.average_utilization is None else target.average_utilization / 100),
+    )
+    kind, value = next((kind, value) for kind, value in given if value is not None)
+    query, kind_of_metric = _asked(metric)
     return SeriesSpec(
         name=metric.name,
-        query=Query(source.query, source.endpoint, empty_is_zero=source.when_empty == "zero"),
-        target=next(value for value in (target.average_value, target.value) if value is not None),
+        query=query,
+        target=value,
         target_kind=kind,
         activation=metric.activation,
-        match=match_of(source.labels, workload),
+        match=() if source is None else match_of(source.labels, workload),
+        metric_type=kind_of_metric,
         saturation=None if full is None else Query(full.query, full.endpoint),
         saturation_match=() if full is None else match_of(full.labels, workload),
     )
+
+
+def _asked(metric: Metric) -> tuple[Query | Usage, MetricType]:
+    """What a metric asks, and what it is measured on."""
+    if metric.prometheus is not None:
+        source = metric.prometheus
+        return Query(source.query, source.endpoint, empty_is_zero=source.when_empty == "zero"), MetricType.EXTERNAL
+    used = next(each for each in (metric.container_resource, metric.resource) if each is not None)
+    container = used.container if isinstance(used, ContainerResourceField) else ""
+    return Usage(used.name, container), MetricType.CPU if used.name == CPU else MetricType.RESOURCE
 
 
 def _fallback(given: FallbackField) -> Fallback:

@@ -21,7 +21,7 @@ BEYOND_A_SCHEMA = {
     *("bad-cron", "bad-schedule", "bad-time-zone", "min-above-max", "one-name-twice", "one-workload-twice", "same-metric-name"),
     *("active-until", "until-without-zone", "zero-needs-average-value", "bad-duration-order", "parameter-check", "target-zero"),
     *("policy-no-class", "policy-no-module", "policy-not-one", "custom-without-version", "daemonset", "daemonset-of-apps"),
-    *("empty-query", "forecast-of-a-ratio", "health-one-name-twice", "health-same-selector"),
+    *("empty-query", "forecast-of-a-ratio", "health-one-name-twice", "health-same-selector", "zero-of-a-resource"),
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from autoscaler import registry
+from autoscaler.core.spec import Usage
 from autoscaler.core.types import Mode, TargetKind
 from autoscaler.policyfile.load import load
 from autoscaler.testing import check_policy
@@ -40,6 +41,7 @@ def test_all_together_show_every_case() -> None:
     assert (specs["statefulset"].workload.kind, specs["custom-resource"].workload.api_version) == ("StatefulSet", "argoproj.io/v1alpha1")
     assert specs["value-target"].series[0].target_kind is TargetKind.VALUE
     assert specs["scale-to-zero"].min_replicas == 0
+    assert [series.query for series in specs["cpu"].series] == [Usage("cpu", "app"), Usage("memory")]
     assert specs["saturation"].series[0].saturation is not None
     assert specs["saturation"].coverage is not None
     assert specs["saturation"].coverage.is_given

@@ -8,8 +8,8 @@ import pytest
 
 from autoscaler.core.behavior import HPA_BEHAVIOR, NO_BEHAVIOR, Behavior, BehaviorDefaults, RateRule, Select
 from autoscaler.core.selector import Operator, Requirement, Selector
-from autoscaler.core.spec import Coverage, Fallback, Query, ScheduleRow, SeriesSpec, When, WorkloadSpec
-from autoscaler.core.types import Mode, TargetKind, Workload
+from autoscaler.core.spec import Coverage, Fallback, Query, ScheduleRow, SeriesSpec, Usage, When, WorkloadSpec
+from autoscaler.core.types import MetricType, Mode, TargetKind, Workload
 from autoscaler.policyfile.load import File, assemble, parse, to_specs
 from autoscaler.policyfile.schema import BehaviorField
 from autoscaler.policyfile.specs import behavior_of
@@ -46,6 +46,11 @@ spec:
   startup: 1m30s
   coverage: {query: count(up == 1), endpoint: other, labels: {name: app}}
 """
+
+
+SOURCE = "prometheus: {query: up}\n      target: {averageValue: 85}"
+CPU_OF_PODS = "resource: {name: cpu}\n      target: {averageUtilization: 60}"
+TYPE = "\n  policy: {type: movingAverage}"
 
 
 def spec_of(text: str, now_s: float = NOW_S) -> WorkloadSpec:
@@ -161,6 +166,22 @@ def test_a_policys_own_defaults_hold(policy_text: Callable[..., str]) -> None:
             ("averageValue: 85}", "averageValue: 85}\n      activation: 3"), ["has no effect, as minReplicas is never 0"], id="activation"
         ),
         pytest.param(("minReplicas: 2", "minReplicas: 0"), [], id="zero"),
+        pytest.param((SOURCE, CPU_OF_PODS), [], id="utilisation"),
+        pytest.param(("movingAverage}", "forecast}"), [], id="forecast-of-a-load"),
+        pytest.param(
+            (SOURCE + TYPE, CPU_OF_PODS + "\n  policy: {type: forecast}"),
+            ["f.yaml:11:36: spec.metrics[0].target.averageUtilization: forecast adds headroom of its own, and 60 leaves a lot already"],
+            id="forecast-of-a-target-with-headroom",
+        ),
+        pytest.param(
+            (SOURCE + TYPE, CPU_OF_PODS.replace("60", "75") + "\n  policy: {type: forecast}"), [], id="forecast-of-what-a-pod-can"
+        ),
+        pytest.param(
+            ("movingAverage}", "hpa}\n  behavior: {scaleUp: {tolerance: 0}, scaleDown: {tolerance: 0.05}}"),
+            ["spec.behavior.scaleDown.tolerance: acts on top of hpa's own: for the HPA's tolerance"],
+            id="two-tolerances",
+        ),
+        pytest.param(("movingAverage}", "movingAverage}\n  behavior: {scaleUp: {tolerance: 0.05}}"), [], id="one-tolerance"),
         pytest.param(
             ("  policy:", "  mode: {type: dryRun, until: 2026-06-01T11:00:00Z}\n  policy:"),
             ["f.yaml:12:31: spec.mode.until: has passed, so dryRun has ended and the policy is active"],
@@ -173,6 +194,29 @@ def test_warnings(policy_text: Callable[..., str], change: tuple[str, str], warn
     told = to_specs(assemble([parse(File("f.yaml", text.encode()))]), NOW_S).warnings
     assert len(told) == len(warnings)
     assert all(words in warning for words, warning in zip(warnings, told, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param(CPU_OF_PODS, (Usage("cpu"), 0.6, TargetKind.UTILIZATION, MetricType.CPU), id="cpu-utilisation"),
+        pytest.param(
+            "resource: {name: memory}\n      target: {averageValue: 64Mi}",
+            (Usage("memory"), 64 * 2.0**20, TargetKind.AVERAGE_VALUE, MetricType.RESOURCE),
+            id="memory-value",
+        ),
+        pytest.param(
+            "containerResource: {name: cpu, container: app}\n      target: {averageValue: 250m}",
+            (Usage("cpu", "app"), 0.25, TargetKind.AVERAGE_VALUE, MetricType.CPU),
+            id="cpu-of-one-container",
+        ),
+    ],
+)
+def test_what_pods_use(policy_text: Callable[..., str], given: str, expected: tuple[object, ...]) -> None:
+    spec = spec_of(policy_text().replace(SOURCE, given))
+    (series,) = spec.series
+    assert (series.query, series.target, series.target_kind, series.metric_type) == expected
+    assert spec.coverage is None, "no Prometheus is asked"
 
 
 def test_a_policy_for_many_gives_a_row_for_each_that_it_finds() -> None:

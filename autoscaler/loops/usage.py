@@ -1,0 +1,296 @@
+"""Asks once a tick what pods use, and turns that and the workloads' own pods into columns: load, request, saturation, pods.
+
+One list for each namespace whose pods matter, or one for the whole cluster where these are many. As with other questions a list that has
+no answer when the observation closes runs on, no tick waits for it again, and its answer serves a later tick while it is fresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import nan
+
+import numpy as np
+
+from autoscaler.clock import Clock
+from autoscaler.core.columns import frozen
+from autoscaler.core.explain import COVERAGE
+from autoscaler.core.health.facts import Pod
+from autoscaler.core.observation import SeriesColumns
+from autoscaler.core.policy import traits_of
+from autoscaler.core.roster import Roster
+from autoscaler.core.spec import Call, GroupSpec, Usage
+from autoscaler.core.types import Floats, MetricType, Signal, TargetKind, Workload
+from autoscaler.core.usage import CPU, Measured, Rows, Sample, Table, measured, rows_of, table_of, use_of
+from autoscaler.errors import AnswerError, AutoscalerError, PermanentError
+from autoscaler.loops.observe import CLOSE_AFTER_S, FRESH_INTERVALS, QUESTION_BUDGET_S
+from autoscaler.ports import PodWatch, ResourceMetrics
+
+NAMESPACES_MAX = 8
+"""Where more namespaces matter, and may be, all are asked for at once."""
+
+_NAMED_MAX = 3
+_NO_SAMPLE = (nan, nan)
+
+Samples = Mapping[tuple[str, str], Sample]
+
+
+@dataclass(slots=True)
+class _List:
+    """What pods of one namespace ("" is all) use: the try under way, what became of the last one, and an answer not used yet."""
+
+    task: asyncio.Task[None] | None = None
+    samples: Samples | None = None
+    asked_s: float = nan
+    signal: Signal = Signal.NOT_ASKED
+    detail: str = "metrics.k8s.io has not been asked yet"
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    """A series that its workload's pods matter to. ``usage`` None: only whether they are Ready."""
+
+    workload: Workload
+    call: str
+    slot: int
+    serial: int
+    usage: Usage | None
+    requested: bool
+
+
+class PodObserver:
+    """The pods and their use, for one group. Without a watch of pods, or a place to ask, it is said that nothing is known."""
+
+    def __init__(self, metrics: ResourceMetrics | None, watch: PodWatch | None, clock: Clock, interval_s: float) -> None:
+        self._metrics, self._watch, self._clock, self._interval_s = metrics, watch, clock, interval_s
+        self._wires: dict[str, list[_Wire]] = {}
+        self._lists: dict[str, _List] = {}
+        self._rows: dict[_Wire, tuple[tuple[Pod, ...], bool, Rows]] = {}
+        self._details: dict[tuple[str, int], str] = {}
+
+    def wire(self, roster: Roster) -> None:
+        """Follow the roster: look at the pods of whom they matter to, and ask about no others."""
+        judges = {call.key for call in roster.spec.calls if traits_of(call.policy).pods}
+        wires: dict[str, list[_Wire]] = {}
+        namespaces = set[str]()
+        for workload in roster.members():
+            for series, place in roster.series(workload).items():
+                usage = series.query if isinstance(series.query, Usage) else None
+                if usage is not None:
+                    namespaces.add(workload.namespace)
+                elif place.call not in judges or series.target_kind != TargetKind.VALUE:
+                    continue
+                requested = series.target_kind == TargetKind.UTILIZATION
+                wires.setdefault(place.call, []).append(_Wire(workload, place.call, place.slot, place.serial, usage, requested))
+        self._wires = wires
+        known = {wire for each in wires.values() for wire in each}
+        self._rows = {wire: rows for wire, rows in self._rows.items() if wire in known}
+        self._follow({""} if self._all_at_once(namespaces) else namespaces)
+
+    def _all_at_once(self, namespaces: set[str]) -> bool:
+        return self._metrics is not None and self._metrics.cluster_wide and len(namespaces) > NAMESPACES_MAX
+
+    def _follow(self, scopes: set[str]) -> None:
+        for scope in self._lists.keys() - scopes:
+            task = self._lists.pop(scope).task
+            if task is not None:
+                task.cancel()
+        for scope in scopes:
+            self._lists.setdefault(scope, _List())
+
+    async def ask(self, at_s: float) -> None:
+        """Ask for every list that is not being asked for already, and wait until all are there or the observation closes."""
+        if self._metrics is None:
+            for each in self._lists.values():
+                each.signal, each.detail = Signal.REFUSED, "this service was started without metrics.k8s.io"
+            return
+        started = []
+        for scope, each in self._lists.items():
+            if each.task is None or each.task.done():
+                each.task = asyncio.create_task(self._answer(self._metrics, scope, each, at_s), name=f"use of pods {scope}".rstrip())
+                started.append(each.task)
+            else:
+                each.signal, each.detail = Signal.TIMEOUT, "metrics.k8s.io has not answered an earlier tick's question yet"
+        if started:
+            try:
+                async with self._clock.timeout(min(self._interval_s / 3, CLOSE_AFTER_S)):
+                    await asyncio.wait(started)
+            except TimeoutError:
+                return
+
+    @staticmethod
+    async def _answer(metrics: ResourceMetrics, scope: str, each: _List, at_s: float) -> None:
+        each.samples, each.signal, each.detail = None, Signal.TIMEOUT, "no answer from metrics.k8s.io before the observation closed"
+        try:
+            samples = await metrics.usage(scope, QUESTION_BUDGET_S)
+        except AnswerError as error:
+            each.signal, each.detail = Signal.WRONG_TYPE, f"metrics.k8s.io does not answer as it should: {error}"
+        except PermanentError as error:
+            each.signal, each.detail = Signal.REFUSED, f"metrics.k8s.io refuses: {error}"
+        except AutoscalerError as error:
+            each.signal, each.detail = Signal.UNREACHABLE, f"metrics.k8s.io cannot be reached: {error}"
+        else:
+            each.samples, each.signal, each.asked_s, each.detail = samples, Signal.OK, at_s, ""
+
+    def fill(
+        self, spec: GroupSpec, at_s: float, series: Sequence[SeriesColumns], coverage: Floats
+    ) -> tuple[tuple[SeriesColumns, ...], Floats]:
+        """This tick's signals with those put in that pods have; ``coverage[w]`` with the share of the Ready pods that have a sample."""
+        self._details.clear()
+        samples = {scope: self._taken(each, at_s) for scope, each in self._lists.items()}
+        covered = coverage.copy()
+        filled = []
+        for call, columns in zip(spec.calls, series, strict=True):
+            wires = [wire for wire in self._wires.get(call.key, ()) if wire.slot < call.serial.size]
+            wires = [wire for wire in wires if call.serial[wire.slot] == wire.serial]
+            filled.append(self._measure(_Tick(spec, at_s, samples), call, columns, wires, covered) if wires else columns)
+        return tuple(filled), frozen(covered)
+
+    def _taken(self, each: _List, at_s: float) -> Samples | None:
+        """A list's answer, once, if it is fresh."""
+        samples, each.samples = each.samples, None
+        if samples is not None:
+            each.signal, age_s = Signal.OK, at_s - each.asked_s
+            if age_s > FRESH_INTERVALS * self._interval_s:
+                each.signal, each.detail = Signal.STALE, f"the newest answer of metrics.k8s.io is too old: it is about {age_s:.0f} s ago"
+                return None
+        return samples
+
+    def _scope(self, workload: Workload) -> str:
+        return "" if "" in self._lists else workload.namespace
+
+    def _measure(self, tick: _Tick, call: Call, columns: SeriesColumns, wires: Sequence[_Wire], covered: Floats) -> SeriesColumns:
+        """One call's columns; its workloads' share in ``covered``."""
+        n, exact = call.owner.size, tick.spec.workloads.exact[call.owner]
+        by_slot = {wire.slot: wire for wire in wires}
+        pods = {wire.slot: None if self._watch is None else self._watch.owned(wire.workload) for wire in wires}
+        rows: list[Rows | None] = [None] * n
+        uses: list[float] = []
+        stamps: list[tuple[float, float]] = []
+        for slot in sorted(by_slot):
+            wire, owned = by_slot[slot], pods[slot]
+            if owned is not None:
+                each = rows[slot] = self._rows_of(wire, owned, exact=bool(exact[slot]))
+                samples = tick.samples.get(self._scope(wire.workload)) if wire.usage is not None else None
+                _add(each, wire.usage, samples or {}, uses, stamps, exact=bool(exact[slot]))
+        table = table_of(rows, uses, stamps, tick.at_s, exact)
+        judged = traits_of(call.policy).pods
+        utilization = call.target_kind == TargetKind.UTILIZATION.value
+        found = measured(table, tick.at_s, call.metric_type == MetricType.CPU.value, utilization, np.full(n, judged))
+
+        load, age_s, request = columns.load.copy(), columns.age_s.copy(), columns.request.copy()
+        signal, saturated = columns.signal.copy(), columns.saturated.copy()
+        for wire in wires:
+            slot = wire.slot
+            if wire.usage is None:
+                continue
+            outcome, detail = self._outcome(wire, rows[slot], _Series(found, table, slot, tick.at_s))
+            signal[slot] = outcome
+            if outcome == Signal.OK:
+                load[slot], age_s[slot], request[slot] = found.load[slot], found.age_s[slot], found.request[slot]
+                saturated[slot] |= found.saturated[slot]
+                self._cover(int(call.owner[slot]), float(found.covered[slot]), covered)
+                detail = "" if exact[slot] else _unrequested(rows[slot], wire)
+            if detail:
+                self._details[wire.call, slot] = detail
+        return replace(
+            columns,
+            load=frozen(load),
+            age_s=frozen(age_s),
+            signal=frozen(signal),
+            saturated=frozen(saturated),
+            request=frozen(request),
+            pods=table.pods if judged else None,
+        )
+
+    def _rows_of(self, wire: _Wire, owned: tuple[Pod, ...], *, exact: bool) -> Rows:
+        """The rows of pods, made anew where one of them has changed."""
+        known = self._rows.get(wire)
+        if known is not None and known[:2] == (owned, exact):
+            return known[2]
+        rows = rows_of(owned, wire.usage or Usage(CPU), requested=wire.requested, exact=exact)
+        self._rows[wire] = owned, exact, rows
+        return rows
+
+    def _cover(self, owner: int, share: float, covered: Floats) -> None:
+        """Of several series, and what coverage was known already, the least counts."""
+        before = float(covered[owner])
+        if share < 1 and not before <= share:
+            self._details[COVERAGE, owner] = f"{share:.0%} of the ready pods have a sample in metrics.k8s.io that counts"
+        covered[owner] = np.fmin(before, share)
+
+    def _outcome(self, wire: _Wire, rows: Rows | None, series: _Series) -> tuple[Signal, str]:
+        """What became of a series, and why it has no value."""
+        if rows is None:
+            return Signal.NOT_ASKED, "its pods are not known: their watch has no list yet, or has lost its connection, or may not be opened"
+        each = self._lists[self._scope(wire.workload)]
+        return (each.signal, each.detail) if each.signal != Signal.OK else series.verdict(wire, len(rows.names))
+
+    def details(self) -> Mapping[tuple[str, int], str]:
+        """What there is to say about series, by call key and series slot, and about coverage."""
+        return dict(self._details)
+
+    async def close(self) -> None:
+        """Give up every question under way."""
+        tasks = [each.task for each in self._lists.values() if each.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    spec: GroupSpec
+    at_s: float
+    samples: Mapping[str, Samples | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """One series of what was measured."""
+
+    found: Measured
+    table: Table
+    slot: int
+    at_s: float
+
+    def verdict(self, wire: _Wire, pods: int) -> tuple[Signal, str]:
+        """Whether its pods' samples make a value; if not, why not."""
+        found, slot = self.found, self.slot
+        resource = "" if wire.usage is None else wire.usage.resource
+        if found.counted[slot] == 0:
+            if self.table.stale[slot] and not found.sampled[slot]:
+                age_s = self.at_s - self.table.newest_s[slot]
+                return Signal.STALE, f"the newest sample of its pods in metrics.k8s.io is {age_s:.0f} s old"
+            if not pods:
+                return Signal.EMPTY, "it has no pods"
+            if not found.sampled[slot]:
+                named = f" of container {wire.usage.container}" if wire.usage is not None and wire.usage.container else ""
+                return Signal.EMPTY, f"none of its {pods} pods has a sample of {resource}{named} in metrics.k8s.io"
+            return Signal.NOT_READY_YET, f"none of its {pods} pods has a sample of {resource} from after its start"
+        if wire.requested and not found.requested[slot]:
+            remedy = f"give its containers resources.requests.{resource}, or the target an averageValue"
+            return Signal.NAN, f"none of its {pods} pods requests {resource}, so there is no utilisation of it: {remedy}"
+        return Signal.OK, ""
+
+
+def _add(rows: Rows, usage: Usage | None, samples: Samples, uses: list[float], stamps: list[tuple[float, float]], *, exact: bool) -> None:
+    """Put the samples of the rows behind the others."""
+    if usage is None:
+        uses += [nan] * len(rows.names)
+        stamps += [_NO_SAMPLE] * len(rows.names)
+        return
+    for name, containers in zip(rows.names, rows.containers, strict=True):
+        sample = samples.get(name)
+        uses.append(use_of(sample, containers, usage.resource, exact=exact))
+        stamps.append(_NO_SAMPLE if sample is None else (sample.at_s, sample.window_s))
+
+
+def _unrequested(rows: Rows | None, wire: _Wire) -> str:
+    """Which pods have containers without a request."""
+    if rows is None or not rows.unrequested or wire.usage is None:
+        return ""
+    names, pods = rows.unrequested, len(rows.names)
+    shown = ", ".join(names[:_NAMED_MAX]) + (", …" if len(names) > _NAMED_MAX else "")
+    return f"containers without a {wire.usage.resource} request are left out, in {len(names)} of {pods} pods: {shown}"
