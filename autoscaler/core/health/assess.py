@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from math import inf, isnan, nan
 
@@ -178,11 +179,11 @@ class _Scene:
             if not groups:
                 continue
             subject = members[0].subject
-            active = sum(member.judged.pod.active for member in members)
+            active = {member.judged.pod.uid for member in members if member.judged.pod.active}
             findings += [self._finding(subject, name, group, active) for name, group in groups.items()]
-            wedged = self._wedged(subject, [pod for (_, cause), group in groups.items() if cause in BROKEN for pod, _ in group])
+            wedged = self._wedged(subject, groups)
             if wedged is not None:
-                findings.append(replace(wedged, of=active))
+                findings.append(replace(wedged, of=len(active)))
         return findings
 
     @staticmethod
@@ -193,7 +194,9 @@ class _Scene:
         replaced = bool(pod.revision) and pod.revision != rollout.revision and symptom.cause is not Cause.TERMINATING
         return symptom._replace(due_s=inf) if replaced else symptom
 
-    def _finding(self, subject: Subject, name: tuple[str, Cause], group: Sequence[tuple[Pod, Symptom]], active: int) -> Finding:
+    def _finding(
+        self, subject: Subject, name: tuple[str, Cause], group: Sequence[tuple[Pod, Symptom]], active: AbstractSet[str]
+    ) -> Finding:
         container, cause = name
         refs = sorted(
             PodRef(pod.name, pod.uid, pod.node, pod.revision, _image(pod, container), symptom.restarts, symptom.since_s)
@@ -210,7 +213,7 @@ class _Scene:
             since_s,
             min(symptom.due_s for _, symptom in group),
             tuple(refs),
-            active,
+            len(active | {pod.uid for pod, _ in group}),  # a pod that has failed or is leaving is not active
             reason,
             code,
             tuple(sorted(notes)),
@@ -224,23 +227,26 @@ class _Scene:
         ours = sum(scaled.at_s - _SKEW_S <= pod.created_s <= scaled.at_s + _SCALE_UP_S for pod, _ in group)
         return {f"{ours} of these pods came with our scale-up from {scaled.before:g} to {scaled.after:g}"} if ours else set()
 
-    def _wedged(self, subject: Subject, broken: Sequence[Pod]) -> Finding | None:
+    def _wedged(self, subject: Subject, groups: Mapping[tuple[str, Cause], Sequence[tuple[Pod, Symptom]]]) -> Finding | None:
         """Broken pods of an old revision that the StatefulSet would replace, were it not waiting for them to become Ready."""
         owner = (self.facts.controllers or {}).get(subject.uid)
         if owner is None or owner.kind != "StatefulSet" or not owner.update_revision or owner.strategy == "OnDelete":
             return None
-        pods = {
-            pod.uid: pod
-            for pod in broken
-            if pod.revision and pod.revision != owner.update_revision and ordinal(pod) >= owner.partition and pod.active
-        }
+        pods: dict[str, Pod] = {}
+        shown: set[str] = set()
+        for (container, cause), group in groups.items():
+            for pod, _ in group:
+                old = bool(pod.revision) and pod.revision != owner.update_revision
+                if cause in BROKEN and old and ordinal(pod) >= owner.partition and pod.active:
+                    pods[pod.uid] = pod
+                    shown.add(f"{cause} in {container}" if container else str(cause))
         if not pods:
             return None
         since = {uid: self.moments.first(uid, Cause.WEDGED) for uid in pods}
         refs = tuple(sorted(PodRef(pod.name, uid, pod.node, pod.revision, since_s=since[uid]) for uid, pod in pods.items()))
         since_s = min(since.values())
         due_s = since_s + self.waits_of(subject).wedged_s
-        notes = (f"the newest revision is {owner.update_revision}",)
+        notes = (f"the newest revision is {owner.update_revision}", f"pods of the old one show {', '.join(sorted(shown))}")
         return Finding(subject, "", Cause.WEDGED, since_s, due_s, refs, 0, "", -1, notes, since_s <= self.moments.baseline_s)
 
     def controllers(self, found: list[Finding], rollouts: Mapping[str, Rollout]) -> list[Finding]:

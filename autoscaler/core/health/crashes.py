@@ -143,7 +143,7 @@ def _probed(container: Container, ended: Termination | None, events: Sequence[Po
 
 
 def _killed_alike(old: Ends, ended: Termination | None) -> bool:
-    """Whether a kill in this loop ended it in the same way: of one pod the kubelet tells no more than 25 events, so later kills go untold."""
+    """Whether a kill in this loop ended it in the same way: after 25 events of one pod the kubelet withholds those of later kills."""
     return ended is not None and any(
         each.cause is Cause.KILLED and (each.reason, each.exit_code) == (ended.reason, ended.exit_code) for each in old.endings
     )

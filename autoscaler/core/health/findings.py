@@ -34,7 +34,8 @@ class Finding:
     """One cause in one container of one workload (or of a node: then ``pods`` are those on it).
 
     ``due_s``: from when on it opens an incident; before that it only keeps an open one from being resolved. ``of``: how many pods the
-    workload has. ``reason`` and ``exit_code``: what most of its pods say (-1: nothing). ``preexisting``: it was there before we looked.
+    workload has, these included. ``reason`` and ``exit_code``: what most of its pods say (-1: nothing). ``preexisting``: it was there
+    before we looked.
     """
 
     subject: Subject

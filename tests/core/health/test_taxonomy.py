@@ -405,6 +405,29 @@ def test_a_stateful_set_is_wedged_by_a_broken_pod_of_an_old_revision(
     assert [each for each in made if each[1] == "WedgedStatefulSet"] == ([(310, "WedgedStatefulSet")] if is_wedged else [])
 
 
+def test_a_wedged_stateful_set_tells_what_its_old_pods_show() -> None:
+    ward, owner = Ward(), replace(STATEFUL_SET, update_revision="db-3", revision="db-2")
+    by_set = {"owner": Owner("StatefulSet", "db", "db-uid"), "revision": "db-2", "conditions": (NOT_READY,)}
+    old = pod("db-1", backing_off(1, "Error", END_S, 1), waiting("ImagePullBackOff", "proxy"), **by_set)
+    new = pod("db-2", waiting("InvalidImageName"), **{**by_set, "revision": "db-3"})
+    ward.see(10, old, new, controllers=[owner])
+    wedged = next(each for each in ward.due(310, old, new, controllers=[owner]) if each.cause is Cause.WEDGED)
+    assert wedged.notes == ("the newest revision is db-3", "pods of the old one show CrashLoop in app, ImagePull in proxy")
+
+
+@pytest.mark.parametrize(
+    ("pods", "of"),
+    [
+        pytest.param([pod(phase="Failed", reason="Evicted", containers=())], 1, id="failed-alone"),
+        pytest.param([pod("web-1-a", deletion_s=START_S - 400), pod("web-1-b")], 2, id="leaving-while-another-serves"),
+        pytest.param([pod("web-1-a", waiting("InvalidImageName")), pod("web-1-b"), pod("web-1-c", phase="Failed")], 2, id="active"),
+    ],
+)
+def test_a_findings_pods_are_some_of_the_workloads(pods: list[Pod], of: int) -> None:
+    found = Ward().due(10, *pods)
+    assert [(len(each.pods), each.of) for each in found if each.pods[0].name == "web-1-a"] == [(1, of)]
+
+
 def test_every_cause_has_words_and_a_wait() -> None:
     waits = Waits()
     assert {cause for cause in Cause if not CAUSE_TEXT[cause] or not waits.of(cause) >= 0} == set()
