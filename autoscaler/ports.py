@@ -11,9 +11,10 @@ from math import nan
 from typing import Any, Protocol
 
 from autoscaler.core.health.facts import Facts, Pod
+from autoscaler.core.health.findings import Finding
 from autoscaler.core.health.policy import HealthSpec
 from autoscaler.core.health.remedies import Act
-from autoscaler.core.health.report import Report
+from autoscaler.core.health.report import Evidence, Report
 from autoscaler.core.selector import Selector
 from autoscaler.core.spec import Query, WorkloadSpec
 from autoscaler.core.types import Floats, Target, Workload
@@ -195,6 +196,22 @@ class PodActions(Protocol):
 
     async def remove(self, act: Act, *, dry_run: bool) -> None:
         """Evict or delete it, by uid and version. ``dry_run``: let the API server check it all and do nothing."""
+        ...
+
+
+class EvidenceSource(Protocol):
+    """What speaks for a finding beyond the facts, redacted."""
+
+    async def gather(self, finding: Finding, budget_s: float) -> Evidence:
+        """Read it, each part within the budget. What cannot be had is a sentence in ``missing``; none of our errors is raised."""
+        ...
+
+
+class Access(Protocol):
+    """Who may see what pods have written. Raises :class:`TransientError` or :class:`PermanentError` where that cannot be found out."""
+
+    async def may_read_logs(self, token: str, namespace: str) -> bool:
+        """Whether whoever holds this bearer token may read the logs of the namespace's pods."""
         ...
 
 
