@@ -90,9 +90,16 @@ class Scene:
 
 
 def service_of(
-    plane: ControlPlane, namespace: str, folder: Path, prometheus: str, *, state: str = "none", within: Sequence[str] = ()
+    plane: ControlPlane,
+    namespace: str,
+    folder: Path,
+    prometheus: str,
+    *,
+    state: str = "none",
+    config: Path | None = None,
+    within: Sequence[str] = (),
 ) -> Service:
-    """A service with the rights of deploy/base in its namespace, not started yet."""
+    """A service with the rights of deploy/base in its namespace, not started yet; `config` is a TOML file of settings."""
     kubeconfig = plane.service_account(namespace, "autoscaler", RULES + STATE_RULES)
-    options = {"--namespace": namespace, "--state": state}
+    options = {"--namespace": namespace, "--state": state} | ({"--config": str(config)} if config else {})
     return Service(folder, prometheus=prometheus, kubeconfig=kubeconfig, options=options, within=within)

@@ -42,6 +42,13 @@ def trust(folder: Path, client: str | None = None) -> ssl.SSLContext:
     return context
 
 
+def serving(folder: Path) -> ssl.SSLContext:
+    """A server's side, with the certificate that "server" has now."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.crt", folder / "server.key")
+    return context
+
+
 def _openssl(folder: Path, *words: str) -> None:
     done = subprocess.run(["openssl", *words], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -110,8 +110,12 @@ class Proxy:
 
     def show(self, serve: ssl.SSLContext) -> None:
         """Show another certificate from now on, and end the connections that there are."""
-        self._run(self._close())
         self._serve = serve
+        self.cut()
+
+    def cut(self) -> None:
+        """End the connections that there are."""
+        self._run(self._close())
         self._run(self._listen())
 
     def _gate(self, gates: list[Gate], fits: Fits) -> Gate:
