@@ -84,7 +84,7 @@ def rows_of(pods: Sequence[Pod], usage: Usage, *, requested: bool, exact: bool) 
     if requested and not exact:
         chosen = [[each for each in of_pod if not isnan(_request(each, usage))] for of_pod in chosen]
         containers = tuple(
-            tuple(each.name for each in of_pod) if without else whole
+            tuple(each.name for each in of_pod) if without and of_pod else whole
             for of_pod, without, whole in zip(chosen, lacking, containers, strict=True)
         )
     ready = [condition(pod.conditions, "Ready") for pod in pods]
