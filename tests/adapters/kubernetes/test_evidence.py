@@ -131,7 +131,7 @@ FORBIDDEN = status(403, "Forbidden", "no")
     [
         pytest.param(
             {LOG: FORBIDDEN},
-            'the log: get pods/log web-7d4b9c8f5-b in namespace shop: 403 Forbidden: no; needed: a Role in namespace shop with',
+            "the log: get pods/log web-7d4b9c8f5-b in namespace shop: 403 Forbidden: no; needed: a Role in namespace shop with",
             "limits",
             id="log-forbidden",
         ),
