@@ -176,4 +176,34 @@ SHADOW_DIFFERENCE = Metric(
     _WORKLOAD,
 )
 
+NOTIFICATIONS = Metric(
+    "autoscaler_notifications_total",
+    Kind.COUNTER,
+    "Reports of incidents by sink and outcome: ok, again (it will be tried once more), dropped.",
+    "again, and never ok: the log has the sink's own words; people are not told there meanwhile.",
+    ("sink", "outcome"),
+)
+NOTIFICATION_DROPS = Metric(
+    "autoscaler_notifications_dropped_total",
+    Kind.COUNTER,
+    "Reports that a sink never got: refused, expired (hours of failures), full (the oldest of a full queue), superseded (by a newer "
+    "report of the same incident), shutdown.",
+    "refused: read the log, the sink's settings are wrong; full: the sink is down in a storm, look at /api/v1/incidents instead.",
+    ("sink", "cause"),
+)
+NOTIFICATION_QUEUE = Metric(
+    "autoscaler_notification_queue",
+    Kind.GAUGE,
+    "Reports that wait for a sink.",
+    "Not 0 for long: as for again in autoscaler_notifications_total.",
+    ("sink",),
+)
+EVIDENCE = Metric(
+    "autoscaler_evidence_total",
+    Kind.COUNTER,
+    "Times that evidence was gathered for an incident: whole, partial, none (too slow, or too many incidents at once).",
+    "partial: the report says what is missing and which right it needs (pods/log, events, controllerrevisions).",
+    ("outcome",),
+)
+
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
