@@ -121,17 +121,18 @@ class PodObserver:
 
     @staticmethod
     async def _answer(metrics: ResourceMetrics, scope: str, each: _List, at_s: float) -> None:
-        each.samples, each.signal, each.detail = None, Signal.TIMEOUT, "no answer from metrics.k8s.io before the observation closed"
+        each.signal, each.detail = Signal.TIMEOUT, "no answer from metrics.k8s.io before the observation closed"
+        samples: Samples | None = None
         try:
             samples = await metrics.usage(scope, QUESTION_BUDGET_S)
+            each.signal, each.detail = Signal.OK, ""
         except AnswerError as error:
             each.signal, each.detail = Signal.WRONG_TYPE, f"metrics.k8s.io does not answer as it should: {error}"
         except PermanentError as error:
             each.signal, each.detail = Signal.REFUSED, f"metrics.k8s.io refuses: {error}"
         except AutoscalerError as error:
             each.signal, each.detail = Signal.UNREACHABLE, f"metrics.k8s.io cannot be reached: {error}"
-        else:
-            each.samples, each.signal, each.asked_s, each.detail = samples, Signal.OK, at_s, ""
+        each.samples, each.asked_s = samples, at_s
 
     def fill(
         self, spec: GroupSpec, at_s: float, series: Sequence[SeriesColumns], coverage: Floats

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import nan
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.core.health.build import pod as a_pod
 MADE_S = START_S
 
 
-def pod(name: str, took_s: float | None, **changes: object) -> Pod:
+def pod(name: str, took_s: float | None, **changes: Any) -> Pod:  # noqa: ANN401 - fields of Pod
     """A pod made at MADE_S; Ready after so many seconds (None: not yet), its container running since one second before that."""
     ran_s = MADE_S + (0.0 if took_s is None else took_s - 1)
     condition = ready(status="False", since_s=MADE_S + 1) if took_s is None else ready(since_s=MADE_S + took_s)
@@ -72,7 +73,7 @@ def test_the_same_pods_are_no_news() -> None:
 
 def test_nobody_is_remembered_longer_than_there_is_a_pod() -> None:
     starts = after([pod("a", 40), pod("b", None)], [pod("c", None)])
-    assert (starts.done, starts.waiting) == (frozenset(), {"c-uid"})
+    assert (starts.done, starts.waiting) == (frozenset[str](), frozenset({"c-uid"}))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autoscaler.adapters.memory import MemoryCluster, MemorySource
@@ -14,6 +14,7 @@ from autoscaler.core.types import Mode
 from autoscaler.loops.board import Board
 from autoscaler.loops.group import Surroundings
 from autoscaler.loops.scaling import ScalingLoop
+from autoscaler.ports import PodWatch, ResourceMetrics
 from autoscaler.testing.recorder import MemoryRecorder
 from tests.core import build
 
@@ -34,11 +35,14 @@ class Rig:
     clock: ManualClock = field(default_factory=lambda: ManualClock(START_S))
     recorder: MemoryRecorder = field(default_factory=MemoryRecorder)
     mode: Mode = Mode.ACTIVE
+    pods: PodWatch | None = None
+    usage: ResourceMetrics | None = None
 
     def __post_init__(self) -> None:
         self.source = MemorySource(self.clock)
         self.cluster = MemoryCluster(self.clock, Plant(startup_s=0.0))
-        self.loop = ScalingLoop(Surroundings(self.source, self.cluster, self.clock, self.recorder, asyncio.Semaphore(2), self.mode))
+        self.around = Surroundings(self.source, self.cluster, self.clock, self.recorder, asyncio.Semaphore(2), self.mode)
+        self.loop = ScalingLoop(replace(self.around, pods=self.pods, usage=self.usage))
         self.board = Board(self.loop, self.cluster, self.recorder)
         self.loads: dict[str, float] = {}
 
@@ -59,9 +63,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def running(specs: Sequence[WorkloadSpec], replicas: int = 2, mode: Mode = Mode.ACTIVE) -> AsyncIterator[Rig]:
+async def running(specs: Sequence[WorkloadSpec], replicas: int = 2, mode: Mode = Mode.ACTIVE, rig: Rig | None = None) -> AsyncIterator[Rig]:
     """A loop that follows the specs, whose targets all exist with `replicas`; everything has ended afterwards."""
-    rig = Rig(mode=mode)
+    rig = rig or Rig(mode=mode)
     for spec in specs:
         rig.cluster.create(spec.workload, replicas)
         rig.loads.setdefault(spec.workload.name, float(replicas))
