@@ -16,7 +16,8 @@ from autoscaler.adapters.kubernetes.pod_events import EventObject, Events, seen_
 from autoscaler.adapters.kubernetes.pod_wire import PodObject, pod_of
 from autoscaler.core.health.assess import Memory, assess
 from autoscaler.core.health.facts import Condition, Container, Controller, Facts, Node, Owner, Pod, PodEvent, Resources, Role, Termination
-from autoscaler.core.health.lifecycle import advance
+from autoscaler.core.health.findings import Key
+from autoscaler.core.health.lifecycle import Incident, advance
 from autoscaler.core.health.taxonomy import Cause
 
 Json = dict[str, Any]
@@ -476,7 +477,8 @@ PODS = st.fixed_dictionaries(
 @given(versions=st.lists(PODS, min_size=1, max_size=4), step_s=st.sampled_from([0.0, 1.0, 400.0]))
 def test_no_pod_makes_anything_fail(versions: list[Json], step_s: float) -> None:
     """Decoded, judged and told: whatever a pod says, and however it goes on from there."""
-    memory, incidents, at_s = Memory(), {}, NOON_S
+    memory, at_s = Memory(), NOON_S
+    incidents: dict[Key, Incident] = {}
     for body in versions:
         found = pod_of(msgspec.json.decode(json.dumps(body), type=PodObject))
         assert all(container.restarts >= -1 for container in found.containers)
