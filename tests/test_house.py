@@ -52,6 +52,7 @@ TIMED = {
 # The only files that may catch everything, once each.
 CATCH_ALL = {
     "autoscaler/core/policy.py": "a policy that raises is a fault inside the Decision",
+    "autoscaler/loops/delivery.py": "a sink's own fault ends neither it nor the others",
     "autoscaler/loops/health.py": "the tick boundary: one bad tick does not end the loop",
     "autoscaler/loops/leadership.py": "the tick boundary",
     "autoscaler/loops/scaling.py": "the tick boundary",

@@ -26,7 +26,7 @@ from autoscaler.ports import Notifier, Recorder
 
 log = logging.getLogger(__name__)
 
-QUEUE_MAX = 256
+QUEUE_MAX = 1024
 BUDGET_S = 10.0
 """For one try."""
 
@@ -73,6 +73,7 @@ class Channel:
             self._drop("full")
             self._queue.popleft()
         self._queue.append(_Waiting(report, self._clock.monotonic()))
+        self._idle.clear()
         self._changed()
 
     async def run(self) -> None:
@@ -80,11 +81,10 @@ class Channel:
         while True:
             if not self._queue:
                 self._idle.set()
-                await self._wait(self._remind_at - self._clock.monotonic())
+                await self._wait(inf if self._closing else self._remind_at - self._clock.monotonic())
             if self._queue:
-                self._idle.clear()
                 await self._deliver(self._queue.popleft())
-            elif self._clock.monotonic() >= self._remind_at:
+            elif self._clock.monotonic() >= self._remind_at and not self._closing:
                 await self._remind()
             self._changed()
 
@@ -105,7 +105,7 @@ class Channel:
             await self._send(waiting.report)
         except PermanentError as error:
             self._drop("refused")
-            log.error("a report was refused, and is dropped: %s", error, extra={"fields": {"sink": self.sink.name}})
+            log.warning("a report was refused, and is dropped: %s", error, extra={"fields": {"sink": self.sink.name}})
         except TransientError as error:
             self._put_back(waiting)
             await self._back_off(error)
