@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.rig import Audit, ControlPlane, Exporter, Resource, objects, wait_until
+from tests.cluster.rig import Audit, ControlPlane, Exporter, Proxy, Resource, objects, wait_until
 from tests.cluster.rig.audit import Request
+from tests.cluster.rig.certificates import serving, trust
 from tests.cluster.rig.paths import ROOT
 from tests.cluster.rig.service import Service, policy
 
@@ -89,6 +90,11 @@ class Scene:
         assert "Traceback" not in self.service.log()
 
 
+def proxy_before(plane: ControlPlane) -> Proxy:
+    """A proxy before the API server, which shows the API server's own certificate."""
+    return Proxy(plane.server.removeprefix("https://"), serve=serving(plane.folder), trust=trust(plane.folder))
+
+
 def service_of(
     plane: ControlPlane,
     namespace: str,
@@ -98,8 +104,11 @@ def service_of(
     state: str = "none",
     config: Path | None = None,
     within: Sequence[str] = (),
+    api_proxy: Proxy | None = None,
 ) -> Service:
     """A service with the rights of deploy/base in its namespace, not started yet; `config` is a TOML file of settings."""
     kubeconfig = plane.service_account(namespace, "autoscaler", RULES + STATE_RULES)
+    if api_proxy is not None:
+        kubeconfig.write_text(kubeconfig.read_text().replace(plane.server, f"https://{api_proxy.address}"))
     options = {"--namespace": namespace, "--state": state} | ({"--config": str(config)} if config else {})
     return Service(folder, prometheus=prometheus, kubeconfig=kubeconfig, options=options, within=within)

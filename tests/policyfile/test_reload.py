@@ -14,30 +14,10 @@ from autoscaler.errors import ConfigError
 from autoscaler.policyfile.problems import PolicyFileError
 from autoscaler.policyfile.reload import EXPAND_S, POLL_S, DirectoryPolicySource
 from autoscaler.ports import PolicySet
+from tests.policyfile.mount import Mount
 
 Text = Callable[..., str]
 Changes = AsyncGenerator[PolicySet | ConfigError, None]
-
-
-class Mount:
-    """A ConfigMap as kubelet mounts it: an update writes a new directory and swaps one link."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.version = 0
-        path.mkdir()
-
-    def update(self, **files: str) -> None:
-        self.version += 1
-        new = self.path / f"..version_{self.version}"
-        new.mkdir()
-        for name, text in files.items():
-            (new / f"{name}.yaml").write_text(text)
-        (self.path / "..tmp").symlink_to(new.name)
-        (self.path / "..tmp").rename(self.path / "..data")
-        for name in files:
-            if not (self.path / f"{name}.yaml").is_symlink():
-                (self.path / f"{name}.yaml").symlink_to(f"..data/{name}.yaml")
 
 
 @pytest.fixture

@@ -15,17 +15,20 @@ from typing import Any, Self, TypeAlias
 from tests.cluster.rig.errors import RigError
 
 HEAD_MAX = 64 * 2**10
+GOODBYE_S = 0.1
+"""So long after a gate is opened, a sender that has gone before that is known to have gone."""
 
 
 @dataclass(slots=True)
 class Passed:
-    """One request that came in; `status` is 0 until its answer has begun."""
+    """One request that came in; `status` is 0 until its answer has begun, `delivered` how many bytes of that its sender was sent."""
 
     method: str
     path: str
     body: str
     at_s: float
     status: int = 0
+    delivered: int = 0
 
 
 Fits: TypeAlias = Callable[[Passed], bool]
@@ -36,6 +39,8 @@ class Gate:
 
     def __init__(self, fits: Fits, loop: asyncio.AbstractEventLoop) -> None:
         self.fits = fits
+        self.held: list[Passed] = []
+        """What has been held, in the order in which it came."""
         self._loop = loop
         self._opened = asyncio.Event()
         self._held = threading.Event()
@@ -49,9 +54,10 @@ class Gate:
         """Let go on what is held (if its sender is still there), and hold nothing more."""
         self._loop.call_soon_threadsafe(self._opened.set)
 
-    async def hold(self) -> None:
+    async def hold(self, passed: Passed) -> None:
         """On the proxy's own loop: wait until it is opened."""
         if not self._opened.is_set():
+            self.held.append(passed)
             self._held.set()
             await self._opened.wait()
 
@@ -170,7 +176,8 @@ class Proxy:
             passed = Passed(method, path, body.decode(errors="replace"), time.monotonic())
             self.passed.append(passed)
             under_way[:] = [passed]
-            await self._through(self._before, passed)
+            if await self._through(self._before, passed):
+                await asyncio.sleep(GOODBYE_S)
             if reader.at_eof() or reader.exception() is not None:
                 return
             writer.write(head + body)
@@ -187,9 +194,13 @@ class Proxy:
                 return
             writer.write(data)
             await writer.drain()
+            for passed in under_way:
+                passed.delivered += len(data)
 
     @staticmethod
-    async def _through(gates: list[Gate], passed: Passed) -> None:
-        for gate in list(gates):
-            if gate.fits(passed):
-                await gate.hold()
+    async def _through(gates: list[Gate], passed: Passed) -> bool:
+        """Pass the gates; whether one of them held it."""
+        fitting = [gate for gate in gates if gate.fits(passed)]
+        for gate in fitting:
+            await gate.hold(passed)
+        return bool(fitting)

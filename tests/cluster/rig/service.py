@@ -60,6 +60,7 @@ class Service:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AUTOSCALER_")}
         self.process = Process("autoscaler", command, folder / "service.log", environment)
         self._http = urllib3.PoolManager(retries=False, timeout=5.0)
+        self._earlier = 0
 
     def __enter__(self) -> Self:
         self.begin()
@@ -70,9 +71,17 @@ class Service:
 
     def begin(self) -> None:
         """Start it, for the first time or again, and wait until it answers."""
-        before = self.log().count("listening on")
+        self.launch()
+        self.wait_listening()
+
+    def launch(self) -> None:
+        """Start it."""
+        self._earlier = self.log().count("listening on")
         self.process.start()
-        wait_until("the service listens", lambda: self.log().count("listening on") > before, timeout_s=20)
+
+    def wait_listening(self) -> None:
+        """Wait until what was launched answers."""
+        wait_until("the service listens", lambda: self.log().count("listening on") > self._earlier, timeout_s=20)
 
     def write(self, *policies: Json, file: str = "policies.yaml") -> None:
         """Put policies into one file, all at once, as a ConfigMap does."""
