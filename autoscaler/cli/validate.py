@@ -74,11 +74,15 @@ def _looked_at(specs: Sequence[WorkloadSpec], kubeconfig: str, context: str) -> 
     import asyncio
 
     from autoscaler.adapters.kubernetes.check import checking
+    from autoscaler.core.spec import Usage
 
     async def look() -> list[tuple[WorkloadSpec, str]]:
         async with checking(kubeconfig, context) as checker:
             found = await checker.check([spec.workload for spec in specs])
-        return [(spec, sentence) for spec in specs for sentence in found[spec.workload]]
+            users = [spec for spec in specs if any(isinstance(series.query, Usage) for series in spec.series)]
+            unknown = {spec.workload: await checker.usage(spec.workload.namespace) for spec in users}
+        told = [(spec, sentence) for spec in specs for sentence in [*found[spec.workload], unknown.get(spec.workload, "")]]
+        return [(spec, sentence) for spec, sentence in told if sentence]
 
     return asyncio.run(look())
 

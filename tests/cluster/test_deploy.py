@@ -189,6 +189,7 @@ def may(api: Api, namespace: str, verb: str, group: str, resource: str) -> bool:
         pytest.param("shop", "delete", "apps", "deployments", False, id="delete"),
         pytest.param("shop", "list", "apps", "daemonsets", True, id="daemonsets"),
         pytest.param("shop", "watch", "", "pods", True, id="watch-pods"),
+        pytest.param("shop", "list", "metrics.k8s.io", "pods", True, id="what-pods-use"),
         pytest.param("shop", "get", "", "pods", False, id="read-one-pod"),
         pytest.param("shop", "delete", "", "pods", False, id="delete-pods"),
         pytest.param("shop", "create", "", "pods/eviction", False, id="evict"),

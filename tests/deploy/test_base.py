@@ -135,6 +135,7 @@ def test_rights_are_those_of_one_namespace_and_no_more() -> None:
         {"apiGroups": ["apps"], "resources": [f"{kind}/scale" for kind in kinds], "verbs": ["get", "patch"]},
         {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": ["list", "watch"]},
         {"apiGroups": ["keda.sh"], "resources": ["scaledobjects"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["metrics.k8s.io"], "resources": ["pods"], "verbs": ["list"]},
         {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["list", "watch"]},
         {"apiGroups": ["apps"], "resources": ["daemonsets"], "verbs": ["list", "watch"]},
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list", "watch"]},

@@ -15,9 +15,11 @@ from autoscaler.adapters.kubernetes.conflicts import KINDS, Autoscaler, RivalKin
 from autoscaler.adapters.kubernetes.discovery import Discovery, Resource
 from autoscaler.adapters.kubernetes.login import find_login
 from autoscaler.adapters.kubernetes.ownership import LAST_APPLIED, Entry, Managed, entries_of_replicas, how, read_managed
+from autoscaler.adapters.kubernetes.resource_metrics import POD_METRICS, pod_samples
 from autoscaler.adapters.kubernetes.scale import FIELD_MANAGER
 from autoscaler.adapters.kubernetes.wire import Page
 from autoscaler.core.types import Workload
+from autoscaler.errors import AutoscalerError
 
 _AT_ONCE = 8
 
@@ -58,6 +60,19 @@ class Checker:
         """What is wrong with each target, in sentences; nothing where all is well. Raises TransientError if the server is not there."""
         found = await asyncio.gather(*(self._check(workload) for workload in workloads))
         return dict(zip(workloads, found, strict=True))
+
+    async def usage(self, namespace: str) -> str:
+        """Why what the pods of a namespace use is not known, as a sentence; empty: it is."""
+
+        async def ask() -> str:
+            try:
+                await pod_samples(self._client, namespace)
+            except AutoscalerError as error:
+                return f"what its pods use is not known: {error}"
+            return ""
+
+        found: str = await self._once((POD_METRICS, namespace), ask)
+        return found
 
     async def _check(self, workload: Workload) -> list[str]:
         async with self._free:

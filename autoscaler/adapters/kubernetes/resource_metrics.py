@@ -14,7 +14,7 @@ from math import nan
 import msgspec
 
 from autoscaler.adapters.kubernetes.calls import NotFoundError
-from autoscaler.adapters.kubernetes.client import Client
+from autoscaler.adapters.kubernetes.client import BUDGET_S, Client
 from autoscaler.adapters.kubernetes.discovery import Resource
 from autoscaler.adapters.kubernetes.facts_wire import seconds
 from autoscaler.core.usage import Sample
@@ -81,17 +81,24 @@ class KubernetesResourceMetrics:
         clock = asyncio.get_running_loop().time
         began_s, outcome = clock(), ""
         try:
-            answer = await self._client.get(POD_METRICS.call("list", namespace), _List, budget_s=budget_s)
+            samples = await pod_samples(self._client, namespace, budget_s)
             outcome = "ok"
         except AutoscalerError as error:
             outcome = _outcome(error)
-            if isinstance(error, NotFoundError):
-                raise PermanentError(f"{error}; this cluster does not serve metrics.k8s.io: is metrics-server installed?") from error
             raise
         finally:
             if outcome:  # else nobody waits any more
                 self._recorder.observe(QUERY_SECONDS, ENDPOINT, outcome, value=clock() - began_s)
-        return {(each.metadata.namespace, each.metadata.name): _sample(each) for each in answer.items or ()}
+        return samples
+
+
+async def pod_samples(client: Client, namespace: str, budget_s: float = BUDGET_S) -> dict[tuple[str, str], Sample]:
+    """Ask for them. Raises PermanentError also where the cluster has no such API."""
+    try:
+        answer = await client.get(POD_METRICS.call("list", namespace), _List, budget_s=budget_s)
+    except NotFoundError as error:
+        raise PermanentError(f"{error}; this cluster does not serve metrics.k8s.io: is metrics-server installed?") from error
+    return {(each.metadata.namespace, each.metadata.name): _sample(each) for each in answer.items or ()}
 
 
 def _outcome(error: AutoscalerError) -> str:
