@@ -11,7 +11,6 @@ told from settings and left alone. Any other variable of the prefix that is no s
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 import tomllib
@@ -26,6 +25,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
 from autoscaler.core.types import Mode
+from autoscaler.endpoints import SINKS, AnySink, SinkName, from_json, http_url
 from autoscaler.errors import ConfigError
 
 PREFIX = "AUTOSCALER_"
@@ -45,26 +45,6 @@ _INJECTED_URL = re.compile(r"(tcp|udp|sctp)://.+:\d+")
 
 def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _from_json(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise ValueError('expected a JSON object, such as {"X-Scope-OrgID": "shop"}') from None
-
-
-def _http_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:  # it may hold a password, so it is not quoted
-        raise ValueError("expected http://HOST[:PORT][/PATH] or https://…")
-    return value
 
 
 def _endpoint_name(value: str) -> str:
@@ -96,7 +76,7 @@ class PrometheusEndpoint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: Annotated[str, AfterValidator(_http_url)] = Field(repr=False)
+    url: Annotated[str, AfterValidator(http_url)] = Field(repr=False)
     bearer_token_file: str | None = None
     username: str | None = None
     password_file: str | None = None
@@ -104,7 +84,7 @@ class PrometheusEndpoint(BaseModel):
     cert_file: str | None = None
     key_file: str | None = None
     insecure_skip_verify: bool = False
-    headers: Annotated[dict[str, str], NoDecode, BeforeValidator(_from_json)] = Field(default_factory=dict, repr=False)
+    headers: Annotated[dict[str, str], NoDecode, BeforeValidator(from_json)] = Field(default_factory=dict, repr=False)
     lookback_delta_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
@@ -139,6 +119,10 @@ class Settings(BaseSettings):
     """The only namespaces to act in; empty: all that the policies name."""
     prometheus: dict[Annotated[str, AfterValidator(_endpoint_name)], PrometheusEndpoint] = Field(default_factory=dict)
     """Prometheus endpoints by the name that policies use; ``default`` where they use none."""
+    sinks: dict[SinkName, AnySink] = Field(default_factory=dict)
+    """Where people are told of incidents, by the name that ``HealthPolicy.spec.notify`` uses; Events on the workload are always made."""
+    cluster: Annotated[str, Field(max_length=63, pattern=r"^[\w.\-]*$")] = ""
+    """The cluster's name, as reports of incidents say it; with it, two clusters may share a sink."""
     kubeconfig: str = ""
     context: str = ""
     mode: Literal["active", "dryRun", "paused"] = "active"
@@ -162,6 +146,10 @@ class Settings(BaseSettings):
     def endpoints(self) -> dict[str, dict[str, Any]]:
         """The keyword arguments of each Prometheus endpoint, by its name."""
         return {name: endpoint.model_dump() for name, endpoint in self.prometheus.items()}
+
+    def sink_names(self) -> frozenset[str]:
+        """The names that HealthPolicies may notify."""
+        return frozenset(self.sinks)
 
     def access(self) -> KubernetesAccess:
         """How to reach the API server."""
@@ -254,12 +242,26 @@ def _environment(environ: Mapping[str, str]) -> tuple[_Source, list[str]]:
     try:
         values = reader()
     except SettingsError:
-        reader.env_vars = {key: value for key, value in reader.env_vars.items() if "prometheus" not in key}
+        whole = {(PREFIX + name).lower(): text for name, text in _NAMED.items()}
+        mistakes += [text for key, text in whole.items() if not _is_json(reader.env_vars.get(key))]
+        reader.env_vars = {key: value for key, value in reader.env_vars.items() if key not in whole}
         values = reader()
-        mistakes.append(
-            f'{PREFIX}PROMETHEUS: expected a JSON object of endpoints, such as {{"default": {{"url": "http://prometheus:9090"}}}}'
-        )
     return _Source(values, "environment", variables), mistakes
+
+
+_NAMED = {
+    "PROMETHEUS": f'{PREFIX}PROMETHEUS: expected a JSON object of endpoints, such as {{"default": {{"url": "http://prometheus:9090"}}}}',
+    "SINKS": f'{PREFIX}SINKS: expected a JSON object of sinks, such as {{"ops": {{"type": "alertmanager", "url": "http://…:9093"}}}}',
+}
+"""Settings that are several by name, and what is said where they are given in one, as JSON, that is none."""
+
+
+def _is_json(value: str | None) -> bool:
+    try:
+        from_json(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _injected(name: str, value: str) -> bool:
@@ -268,7 +270,7 @@ def _injected(name: str, value: str) -> bool:
 
 def _is_setting(name: str) -> bool:
     top, *deeper = name[len(PREFIX) :].lower().split("__")
-    return name.upper() in {CONFIG, URL} or top == "prometheus" or (top in Settings.model_fields and not deeper)
+    return name.upper() in {CONFIG, URL} or top.upper() in _NAMED or (top in Settings.model_fields and not deeper)
 
 
 def _no_setting(name: str) -> str:
@@ -283,6 +285,10 @@ def _no_setting(name: str) -> str:
 def _sentence(detail: ErrorDetails, sources: Sequence[_Source]) -> str:
     """One mistake: where it stands, which setting, what is wrong and what would be right."""
     path = [step for step in detail["loc"] if step != "[key]"]
+    if path[0] == "sinks" and path[2:3] and path[2] in SINKS:
+        kind = SINKS[str(path.pop(2))]  # a sink's type is no step of the file
+    else:
+        kind = None
     field = ".".join(map(str, path))
     where = _origin(sources, path, 1)
     start = f"{where}: {field}" if where else field
@@ -290,12 +296,14 @@ def _sentence(detail: ErrorDetails, sources: Sequence[_Source]) -> str:
         variable = PREFIX + "__".join(map(str, path)).upper()
         return f"{start}: missing; give it on the command line, as {variable}, or in the settings file"
     if detail["type"] == "extra_forbidden":
-        known = list(Settings.model_fields if len(path) == 1 else PrometheusEndpoint.model_fields)
+        known = list((Settings if len(path) == 1 else kind or PrometheusEndpoint).model_fields)
         close = difflib.get_close_matches(str(path[-1]), known, n=1)
         return f"{start}: no such setting; " + (f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}")
+    if detail["type"].startswith("union_tag"):
+        return f"{start}.type: expected one of {', '.join(SINKS)}"
     wrong = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     value = detail["input"]
-    quoted = isinstance(value, str | int | float) and (path[0] != "prometheus" or path[-1] == "lookback_delta_s")
+    quoted = isinstance(value, str | int | float) and (path[0] not in {"prometheus", "sinks"} or str(path[-1]).endswith("_s"))
     return f"{start}: {wrong}" + (f", got {value!r}" if quoted else "")
 
 
@@ -308,7 +316,7 @@ def _origin(sources: Sequence[_Source], path: Sequence[int | str], least: int) -
 def _leaves(model: BaseModel, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
     for name in type(model).model_fields:
         value = getattr(model, name)
-        if name == "prometheus":
+        if name in {"prometheus", "sinks"}:
             for endpoint, part in value.items():
                 yield from _leaves(part, (*path, name, endpoint))
         else:
@@ -319,8 +327,11 @@ def _shown(path: tuple[str, ...], value: object) -> str:
     """The value as people read it, without what lets somebody in."""
     if path[-1] == "headers" and isinstance(value, dict):
         return ", ".join(f"{name}: (hidden)" for name in value)
-    if path[-1] == "url":
-        return re.sub(r"//[^/]*@", "//(hidden)@", str(value))
+    if path[-1] == "url" and value is not None:
+        shown = re.sub(r"//[^/]*@", "//(hidden)@", str(value))
+        return re.sub(r"[?].*", "?(hidden)", shown) if path[0] == "sinks" else shown
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {text}" for name, text in value.items())
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return "" if value is None else str(value)

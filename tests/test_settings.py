@@ -51,6 +51,8 @@ def test_defaults() -> None:
         "policy_path": (),
         "namespaces": (),
         "prometheus": {},
+        "sinks": {},
+        "cluster": "",
         "kubeconfig": "",
         "context": "",
         "mode": "active",
