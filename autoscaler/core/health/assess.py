@@ -112,7 +112,7 @@ def assess(memory: Memory, facts: Facts, waits_of: WaitsOf = standard_waits) -> 
     scene = _Scene(facts, owners, moments, waits_of, workloads)
     rollouts = scene.rollouts()
     found = scene.workload_findings(lost, rollouts)
-    found += scene.controllers(found, rollouts)
+    found += scene.controllers(found, rollouts, lost)
     findings = sorted([*findings, *found], key=lambda each: (each.subject, each.container, each.cause))
     alive = frozenset([*members, *workloads, *_others_alive(facts)])
     assessment = Assessment(facts.at_s, tuple(findings), workloads, rollouts, frozenset(lost), alive)
@@ -249,8 +249,11 @@ class _Scene:
         notes = (f"the newest revision is {owner.update_revision}", f"pods of the old one show {', '.join(sorted(shown))}")
         return Finding(subject, "", Cause.WEDGED, since_s, due_s, refs, 0, "", -1, notes, since_s <= self.moments.baseline_s)
 
-    def controllers(self, found: list[Finding], rollouts: Mapping[str, Rollout]) -> list[Finding]:
-        """What controllers say themselves; a stuck rollout is told with the findings of its pods, which change, where these say why."""
+    def controllers(self, found: list[Finding], rollouts: Mapping[str, Rollout], lost: AbstractSet[str]) -> list[Finding]:
+        """What controllers say themselves; a stuck rollout is told with the findings of its pods, which change, where these say why.
+
+        While some of its pods are on a lost node, what they say is not known, and the rollout is no news of its own.
+        """
         findings = []
         jobs: dict[str, Controller] = {}
         for each in (self.facts.controllers or {}).values():
@@ -266,7 +269,9 @@ class _Scene:
                 findings.append(self._own(each.subject, Cause.CREATE_FAILED, failed))
             rollout = (rollouts.get(each.uid) or self.owners.rollout(each)) if each.kind == "Deployment" else None
             if rollout is not None and rollout.stuck is not None:
-                findings += self._stuck(each.subject, rollout, rollout.stuck, found)
+                stuck = self._stuck(each.subject, rollout, rollout.stuck, found)
+                hidden = any(member.judged.pod.uid in lost for member in self.workloads.get(each.uid, ()))
+                findings += [replace(finding, due_s=inf) if hidden else finding for finding in stuck]
         for job in jobs.values():
             failed = condition(job.conditions, "Failed")
             if failed is not None and failed.status == "True":
@@ -274,16 +279,16 @@ class _Scene:
         return findings
 
     def _stuck(self, subject: Subject, rollout: Rollout, stuck: Condition, found: list[Finding]) -> list[Finding]:
+        """A rollout that was stuck before its pods were due for being unready tells of that; whatever else is due tells of the rollout."""
         mine = [index for index, each in enumerate(found) if each.subject == subject and rollout.revision in each.revisions]
-        telling = [index for index in mine if found[index].is_due(self.moments.at_s)]
+        late = {index for index in mine if found[index].cause is Cause.UNREADY and found[index].due_s > stuck.since_s}
+        telling = [index for index in mine if index not in late and found[index].is_due(self.moments.at_s)]
         note = f"its rollout is stuck ({stuck.reason}): consider `kubectl rollout undo`"
         for index in telling:
             found[index] = replace(found[index], notes=(*found[index].notes, note))
-        if telling:
-            return []
-        for index in mine:
+        for index in late if telling else mine:
             found[index] = replace(found[index], due_s=inf)
-        return [replace(self._own(subject, Cause.ROLLOUT, stuck), notes=(note,))]
+        return [] if telling else [replace(self._own(subject, Cause.ROLLOUT, stuck), notes=(note,))]
 
     def _own(self, subject: Subject, cause: Cause, said: Condition) -> Finding:
         since_s = past(said.since_s, self.moments.at_s, self.moments.first(subject.uid, cause))

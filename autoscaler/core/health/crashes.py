@@ -123,6 +123,8 @@ def _new_ends(old: Ends, container: Container, glance: Glance) -> tuple[int, flo
         rose = 1  # three restarts since yesterday are not three in ten minutes
     if isnan(finished_s):
         return max(rose, 0), nan
+    if finished_s == old.end_s and not glance.restarting:
+        return max(rose, 0), finished_s  # of a pod that may end, an end counts once its restart follows
     if finished_s <= old.end_s:
         return 0, finished_s  # counted before, or a replay
     if isnan(old.end_s) and not glance.fresh and finished_s <= glance.news_s:
@@ -154,6 +156,8 @@ def _is_clean(ends: Ends, container: Container, glance: Glance) -> bool:
         return True
     if not container.running or len(ends.times) >= glance.waits.restarts:
         return False
+    if container.running_s < ends.end_s:
+        return False  # it began before it last ended: an old state, told again
     run_s = glance.at_s - past(container.running_s, glance.at_s, ends.last_bad_s)
     return not run_s < glance.waits.clean_run_s
 

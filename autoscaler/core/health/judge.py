@@ -17,6 +17,7 @@ from autoscaler.core.health.taxonomy import (
     CREATION_EVENTS,
     KUBELET_ENDED,
     NOT_CREATED,
+    RESTARTED_IN_PLACE,
     SAME_REASON,
     WAITING,
     Cause,
@@ -119,7 +120,13 @@ def _as_a_whole(pod: Pod, glance: Glance, since: _Since) -> Iterator[Symptom]:
 
 
 def _watched(before: Ends | None, container: Container, glance: Glance, *, initialised: bool) -> Ends:
-    """Sidecars restart whatever the pod's policy says; an init container that has done its work may have failed before."""
+    """Sidecars restart whatever the pod's policy says; an init container that has done its work may have failed before.
+
+    A restart in place outlives its condition in the container's status, and says nothing of the container.
+    """
+    ended = container.ended
+    if container.waiting == RESTARTED_IN_PLACE or (ended is not None and ended.reason == RESTARTED_IN_PLACE):
+        return forgiven(before, container)
     if container.role is Role.SIDECAR:
         return watched(before, container, replace(glance, restarting=True))
     done = container.terminated is not None and container.terminated.exit_code == 0

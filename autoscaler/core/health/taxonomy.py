@@ -35,6 +35,7 @@ class Cause(StrEnum):
     JOB = "JobFailed"
     NODE_LOST = "NodeLost"
     LOST_STATUS = "LostStatus"
+    MASS_FAILURE = "MassFailure"
 
 
 CAUSE_TEXT: Mapping[Cause, str] = {
@@ -60,6 +61,7 @@ CAUSE_TEXT: Mapping[Cause, str] = {
     Cause.JOB: "the Job has failed for good",
     Cause.NODE_LOST: "the node does not answer; what its pods say is old",
     Cause.LOST_STATUS: "the node lost track of containers; that is no crash of theirs",
+    Cause.MASS_FAILURE: "much fails at once, so the cause is not in single pods: none is removed until it has been calm for a while",
 }
 
 CRASHES = frozenset(
@@ -93,6 +95,8 @@ SAME_REASON: Mapping[str, str] = {"ErrImagePull": "ImagePullBackOff"}
 CRASH_LOOP_BACK_OFF = "CrashLoopBackOff"
 NOT_CREATED = frozenset({"ContainerCreating", "PodInitializing"})
 CREATION_EVENTS = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})
+RESTARTED_IN_PLACE = "RestartingAllContainers"
+"""Of containers that the kubelet ended to start the whole pod's anew, as its rules say: in ``waiting`` and, with 137, as the last end."""
 STATUS_UNKNOWN = "ContainerStatusUnknown"
 
 FAILED_REASONS = frozenset(
@@ -186,6 +190,7 @@ _WAIT: Mapping[Cause, str] = {
     Cause.JOB: "job_s",
     Cause.NODE_LOST: "node_lost_s",
     Cause.LOST_STATUS: "node_lost_s",
+    Cause.MASS_FAILURE: "rollout_s",
 }
 
 _EXIT_MEANING: Mapping[int, str] = {

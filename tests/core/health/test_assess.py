@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from autoscaler.core.health.assess import Memory, assess, begin
 from autoscaler.core.health.facts import Condition, Container, Controller, Node, Owner, Pod, Role, ScaleUp, Termination
+from autoscaler.core.health.taxonomy import Waits
 from tests.core.health.build import (
     DEPLOYMENT,
     LOOP,
@@ -168,6 +169,27 @@ def test_rollouts(shown: list[Pod], controllers: list[Controller], made: list[st
     note = "its rollout is stuck (ProgressDeadlineExceeded): consider `kubectl rollout undo`"
     is_told = [note in each.notes for each in ward.assessment.findings if each.is_due(START_S + 30)]
     assert any(is_told) == any(STUCK in each.conditions for each in controllers)
+
+
+@pytest.mark.parametrize(
+    ("unready_s", "made"),
+    [
+        pytest.param(900, [["RolloutStuck"], ["RolloutStuck"]], id="stuck-before-it-was-due"),
+        pytest.param(10, [["Unready"], ["Unready"]], id="due-before-it-was-stuck"),
+    ],
+)
+def test_a_stuck_rollout_and_its_unready_pods_are_one_incident(unready_s: float, made: list[list[str]]) -> None:
+    ward = Ward(Waits(unready_s=unready_s))
+    times = (30, 2000)
+    assert [[str(each.cause) for each in ward.due(at_s, UNREADY, controllers=rolling(conditions=(STUCK,)))] for at_s in times] == made
+
+
+def test_a_stuck_rollout_whose_pods_are_on_a_lost_node_is_no_news() -> None:
+    ward, controllers = Ward(Waits(unready_s=10)), rolling(conditions=(STUCK,))
+    down = replace(NODE, conditions=(Condition("Ready", "Unknown", "NodeStatusUnknown", START_S + 40),))
+    assert told(ward.due(30, UNREADY, controllers=controllers)) == [("Deployment shop/web", "app", "Unready")]
+    assert told(ward.due(100, UNREADY, controllers=controllers, nodes=[down])) == [("Node node-1", "", "NodeLost")]
+    assert [str(each.cause) for each in ward.assessment.findings if each.subject.kind == "Deployment"] == ["RolloutStuck"]
 
 
 def test_an_old_revision_that_was_ill_before_the_rollout_stays_so() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.core.health.facts import Container
+from autoscaler.core.health.facts import Container, Termination
 from autoscaler.core.health.findings import Finding
 from tests.core.health.build import (
     LOOP,
@@ -28,6 +28,14 @@ from tests.core.health.build import (
 def play(ward: Ward, steps: Sequence[tuple[float, Container]], **changes: Any) -> list[list[tuple[str, str, str]]]:  # noqa: ANN401 - fields of Pod
     """What is due after each step of one pod's life."""
     return [told(ward.due(after_s, pod("web-1-a", shown, **changes))) for after_s, shown in steps]
+
+
+def _rounds(restarts: int, at_s: float) -> list[tuple[float, Container]]:
+    """A run that ends with 1 after five seconds; before the first there is no last state."""
+    earlier = Termination(1, "Error", nan, START_S + at_s - 15) if restarts else None
+    over = Termination(1, "Error", START_S + at_s, START_S + at_s + 5)
+    run = container(restarts=restarts, running_s=START_S + at_s, last=earlier)
+    return [(at_s + 1, run), (at_s + 6, ended(restarts=restarts, terminated=over, last=earlier))]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +100,38 @@ def play(ward: Ward, steps: Sequence[tuple[float, Container]], **changes: Any) -
 )
 def test_restarts_over_time(steps: list[tuple[float, Container]], made: list[list[tuple[str, str, str]]]) -> None:
     assert play(Ward(), steps) == made
+
+
+@pytest.mark.parametrize(
+    ("steps", "made"),
+    [
+        pytest.param(
+            # As recorded of a container whose restartPolicyRules restart it: its wait is shorter than a look.
+            [step for restarts in range(4) for step in _rounds(restarts, 10 + 20 * restarts)],
+            [[]] * 6 + [LOOP] * 2,
+            id="restarted-by-rules-of-its-own",
+        ),
+        pytest.param([(20, ended(1, "Error", START_S + 15)), (3000, ended(1, "Error", START_S + 15))], [[], []], id="ended-for-good"),
+        pytest.param([(20, running(0, 10)), (30, running(1, 21, 20)), (90, running(1, 21, 20))], [[], [], []], id="restarted-once"),
+    ],
+)
+def test_restarts_in_a_pod_that_may_end(steps: list[tuple[float, Container]], made: list[list[tuple[str, str, str]]]) -> None:
+    assert play(Ward(), steps, restart_policy="Never") == made
+
+
+@pytest.mark.parametrize("policy", ["Never", "Always"])
+def test_a_restart_in_place_is_no_crash_though_its_condition_is_over(policy: str) -> None:
+    # As recorded: the condition is False again when the count rises, and the end has no time.
+    last = Termination(137, "RestartingAllContainers")
+    steps = [
+        step
+        for restarts in range(1, 6)
+        for step in (
+            (20 * restarts, waiting("RestartingAllContainers", restarts=restarts, last=last)),
+            (20 * restarts + 1, container(restarts=restarts, running_s=START_S + 20 * restarts, last=last)),
+        )
+    ]
+    assert play(Ward(), steps, restart_policy=policy) == [[]] * 10
 
 
 @pytest.mark.parametrize(
