@@ -131,6 +131,13 @@ BACKFILLS = Metric(
     "failed or refused: until a policy's window has filled by itself, it proposes nothing. Make the query cheaper over a range.",
     ("outcome",),
 )
+WARM_UPS = Metric(
+    "autoscaler_warm_ups_total",
+    Kind.COUNTER,
+    "Series whose policy was to be stepped over their past before it starts, by outcome: ok, unknown (no past), refused, failed.",
+    "refused or failed: the policy starts cold, as its notes say, and warms up by itself. Make the query cheaper over a range.",
+    ("outcome",),
+)
 WATCH_RESTARTS = Metric(
     "autoscaler_watch_restarts_total",
     Kind.COUNTER,
@@ -174,6 +181,62 @@ SHADOW_DIFFERENCE = Metric(
     "In a dry run: replicas that would be set, less those that the HPA or ScaledObject of the same target wants (without one: has).",
     "What the switch to active would change; see both counts in /api/v1/workloads.",
     _WORKLOAD,
+)
+
+INCIDENTS = Metric(
+    "autoscaler_incidents",
+    Kind.GAUGE,
+    "1 for each open incident of a workload that a HealthPolicy selects: pending, firing, or flapping (it keeps coming back).",
+    "/api/v1/incidents has the pods, the reason, and what was done or why not; the cause's row in docs/health.md says what helps.",
+    (*_WORKLOAD, "container", "cause", "phase"),
+)
+WATCHED_PODS = Metric(
+    "autoscaler_health_pods",
+    Kind.GAUGE,
+    "Pods that the last pass of the health loop looked at.",
+    "0 where there are pods: the service may not list them; its log says which right is missing.",
+)
+HEALTH_PASS_SECONDS = Metric(
+    "autoscaler_health_pass_duration_seconds",
+    Kind.HISTOGRAM,
+    "Time of one pass of the health loop: every pod that changed, or may have by time, is judged.",
+    "Above a second for long: more CPU, or fewer namespaces for one service.",
+    (),
+    _SECONDS,
+)
+HEALTH_LATENCY_SECONDS = Metric(
+    "autoscaler_health_latency_seconds",
+    Kind.HISTOGRAM,
+    "Time from the watch's first news until a pass has taken it in.",
+    "Above two seconds: as for autoscaler_health_pass_duration_seconds.",
+    (),
+    _SECONDS,
+)
+HEALTH_PASSES_FAILED = Metric(
+    "autoscaler_health_passes_failed_total",
+    Kind.COUNTER,
+    "Passes of the health loop that failed; what was known before stays.",
+    "Any: a fault of this service. Its log has a traceback; please report it.",
+)
+HEALTH_AGE = Metric(
+    "autoscaler_health_age_seconds",
+    Kind.GAUGE,
+    "Age of the last pass from which something could be concluded; before the first, the time since the start.",
+    "Above a minute: a watch is not current (see autoscaler_watch_age_seconds); incidents stand still, and nothing is removed.",
+)
+REMEDIES = Metric(
+    "autoscaler_remedies_total",
+    Kind.COUNTER,
+    "Remedies by cause, by outcome (done, would: in a dry run, refused, failed), and where refused by reason.",
+    "failed: the API server's answer is in the log; refused for ever: the reason says which condition to change, if at all.",
+    ("cause", "outcome", "reason"),
+)
+BREAKER_OPEN = Metric(
+    "autoscaler_breaker_open",
+    Kind.GAUGE,
+    "Open breakers: 1 for the cluster while much fails at once, and for workloads how many of them have half their pods ill.",
+    "cluster 1: look for what the failing pods share (a node, an image, a dependency); nothing is removed until it is calm again.",
+    ("scope",),
 )
 
 NOTIFICATIONS = Metric(

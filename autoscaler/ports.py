@@ -314,6 +314,10 @@ class Views(Protocol):
         """
         ...
 
+    def incidents(self) -> list[dict[str, Any]]:
+        """What is or was lately wrong with workloads' pods: open incidents first, then the newest. No log text, event or template."""
+        ...
+
     def alive(self) -> list[str]:
         """What does not turn, in sentences; empty: all loops do."""
         ...

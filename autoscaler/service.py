@@ -11,24 +11,29 @@ import contextlib
 import importlib.util
 import logging
 import os
+import platform
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from autoscaler import __version__, metrics
 from autoscaler.clock import Clock, SystemClock
+from autoscaler.core.health.breaker import LIMITS
+from autoscaler.core.health.caps import Caps
 from autoscaler.core.types import Mode
 from autoscaler.errors import ConfigError
 from autoscaler.loops.board import Board
 from autoscaler.loops.group import Surroundings
+from autoscaler.loops.health import Care, HealthLoop, Ward
 from autoscaler.loops.scaling import ScalingLoop
 from autoscaler.loops.shards import SHARDS
 from autoscaler.loops.state import StateKeeper
 from autoscaler.loops.targets import Targets
+from autoscaler.loops.verdicts import Verdicts
 from autoscaler.ports import Cluster, MetricSource, PodActions, PodWatch, PolicySet, PolicySource, Recorder, ResourceMetrics, StateStore
 
 if TYPE_CHECKING:
@@ -63,6 +68,8 @@ class Parts:
     pods: PodWatch | None = None
     usage: ResourceMetrics | None = None
     actions: PodActions | None = None
+    care: Care | None = field(default_factory=Care)
+    """How pods' health is cared for; None: it is not."""
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = field(default=())
     """Further tasks of the embedding program, cancelled with the rest."""
     on_terminal: bool = False
@@ -105,6 +112,7 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
             pods=kubernetes.pods,
             usage=kubernetes.usage,
             actions=kubernetes.actions,
+            care=_care(settings, kubernetes.namespace),
         )
 
 
@@ -133,8 +141,9 @@ async def _metric_source(settings: Settings, recorder: Recorder) -> AsyncIterato
 
 @dataclass(frozen=True, slots=True)
 class _Kubernetes:
-    """What goes through one client of one cluster."""
+    """What goes through one client of one cluster; ``namespace`` is our own."""
 
+    namespace: str
     cluster: Cluster
     config_maps: StateStore
     pods: PodWatch
@@ -160,6 +169,7 @@ async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> A
         around = Around(client, clock, recorder, Random())  # noqa: S311 - jitter, not secrets
         namespaces = access.namespaces or None
         yield _Kubernetes(
+            namespace=login.namespace(),
             cluster=KubernetesCluster(around, namespaces),
             config_maps=ConfigMapStore(client, login.namespace(), SHARDS),
             pods=KubernetesPods(around, namespaces),
@@ -179,6 +189,15 @@ def _state_store(settings: Settings, config_maps: StateStore) -> StateStore | No
     return None if settings.state == NO_STATE else FileStateStore(Path(settings.state))
 
 
+def _care(settings: Settings, namespace: str) -> Care | None:
+    """How health is cared for; in a pod, the host's name is the pod's."""
+    if not settings.health:
+        return None
+    limits = replace(LIMITS, cluster_share=settings.breaker_share, workload_share=settings.breaker_workload_share)
+    own = namespace, platform.node()
+    return Care(limits, Caps(cluster_s=settings.remedies_every_s), settings.remedies == "dryRun", own)
+
+
 def _policy_source(settings: Settings, clock: Clock) -> PolicySource:
     from autoscaler.policyfile.reload import DirectoryPolicySource
 
@@ -195,10 +214,28 @@ class Service:
         around = Surroundings(parts.source, parts.cluster, parts.clock, parts.recorder, free, parts.mode, memories, parts.pods, parts.usage)
         self._loop = ScalingLoop(around)
         self._keeper.keep(self._loop.keep)
-        self.board = Board(self._loop, parts.cluster, parts.recorder)
+        self._health = self._health_loop(around.verdicts)
+        self.board = Board(self._loop, parts.cluster, parts.recorder, self._health)
         self._targets = Targets(parts.cluster, parts.clock, self._loop.update)
         self._stop = asyncio.Event()
         parts.recorder.set(metrics.BUILD_INFO, __version__, value=1)
+
+    def _health_loop(self, verdicts: Verdicts) -> HealthLoop | None:
+        parts = self._parts
+        if parts.pods is None or parts.care is None:
+            return None
+        dry_run = parts.care.dry_run or parts.mode is not Mode.ACTIVE
+        ward = Ward(
+            parts.pods,
+            parts.clock,
+            parts.recorder,
+            replace(parts.care, dry_run=dry_run),
+            parts.actions,
+            parts.state,
+            verdicts,
+            scale_ups=self._loop.scale_ups,
+        )
+        return HealthLoop(ward)
 
     def stop(self) -> None:
         """Ask the service to end."""
@@ -219,7 +256,7 @@ class Service:
             started(address)
             loops = [self._keeper.run(), self._loop.run(), self._targets.run(), self._follow_policies()]
             watches = [parts.cluster.run(), *([parts.pods.run()] if parts.pods is not None else [])]
-            work = [*watches, *loops, *(task() for task in parts.beside)]
+            work = [*watches, *loops, *([] if self._health is None else [self._health.run()]), *(task() for task in parts.beside)]
             running = asyncio.ensure_future(_together(work))
             stopping = asyncio.ensure_future(self._stop.wait())
             await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -229,7 +266,8 @@ class Service:
     async def _end(self, running: asyncio.Future[None]) -> None:
         """Stop deciding first, then let writes finish while the cluster's connection still stands, save, then stop the rest."""
         await self._loop.close(FINISH_S)
-        await self._keeper.close(SAVE_S)
+        saves = [self._keeper.close(SAVE_S), *([] if self._health is None else [self._health.close(SAVE_S)])]
+        await asyncio.gather(*saves)
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
@@ -256,6 +294,8 @@ class Service:
         for warning in policies.warnings:
             log.warning("%s", warning)
         self._targets.use(policies)
+        if self._health is not None:
+            self._health.use(policies.health)
         self.board.loaded, self.board.config_error = True, ""
         self._parts.recorder.set(metrics.CONFIG_RELOAD_OK, value=1)
         self._parts.recorder.add(metrics.CONFIG_RELOADS, "ok")

@@ -135,6 +135,16 @@ class Settings(BaseSettings):
     """Where what must outlive a restart is kept: ``kubernetes`` (ConfigMaps in the service's own namespace), a directory, or ``none``."""
     write_concurrency: Annotated[int, Field(ge=1, le=256)] = 16
     """How many counts are written to the API server at a time."""
+    health: bool = True
+    """Whether pods' health is watched over; off, HealthPolicies do nothing and no rollout is told from a broken one."""
+    remedies: Literal["active", "dryRun"] = "active"
+    """dryRun: what HealthPolicies allow is tried and told of, but no pod is removed. In any other mode than active that holds anyway."""
+    remedies_every_s: Annotated[float, Field(ge=10, allow_inf_nan=False)] = 60.0
+    """So many seconds lie between two removed pods of the cluster, at least."""
+    breaker_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Once this share of all watched pods is ill (and three at least), no pod is removed until it has been calm for 15 minutes."""
+    breaker_workload_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """The same for one workload and its own pods (two at least)."""
 
     _sources: tuple[_Source, ...] = PrivateAttr(default=())
 

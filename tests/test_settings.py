@@ -62,6 +62,11 @@ def test_defaults() -> None:
         "log_level": "info",
         "state": "none",
         "write_concurrency": 16,
+        "health": True,
+        "remedies": "active",
+        "remedies_every_s": 60.0,
+        "breaker_share": 0.2,
+        "breaker_workload_share": 0.5,
     }
     assert (settings.service_mode, settings.endpoints(), settings.access()) == (Mode.ACTIVE, {}, KubernetesAccess("", "", ()))
 
@@ -239,6 +244,13 @@ def test_environment_is_refused(environ: dict[str, str], said: str) -> None:
             "settings file {toml}: not TOML: Cannot overwrite a value (at line 2, column 16)",
             id="duplicate",
         ),
+        pytest.param(
+            'remedies = "off"',
+            "{toml}: remedies: expected 'active' or 'dryRun', got 'off'",
+            id="remedies",
+        ),
+        pytest.param("breaker_share = 0", "{toml}: breaker_share: expected greater than 0, got 0", id="breaker"),
+        pytest.param("remedies_every_s = 1", "{toml}: remedies_every_s: expected greater than or equal to 10, got 1", id="pace"),
         pytest.param("write_concurrency = 0", "{toml}: write_concurrency: expected greater than or equal to 1, got 0", id="range"),
         pytest.param("policies = []", "{toml}: policies: expected at least one directory or file of policies", id="no-policies"),
     ],

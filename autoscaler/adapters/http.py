@@ -8,7 +8,8 @@ path                                      answer
 ``/metrics``                              the service's own metrics
 ``/api/v1/workloads``                     a short row per workload
 ``/api/v1/workloads/NAMESPACE/NAME``      everything about one; ``?kind=`` where two kinds share the name
-``/``                                     the page, which shows the two above
+``/api/v1/incidents``                     what is or was lately wrong with workloads' pods, and what was done about it
+``/``                                     the page, which shows what the API has
 ========================================  =============================================================================
 
 Errors below ``/api`` are problem documents (RFC 9457). A fault of ours is logged under an id, and only the id is told.
@@ -137,11 +138,15 @@ def _application(views: Views, exposition: Exposition) -> web.Application:
             return _problem(404, f"no policy scales {which}; /api/v1/workloads lists what is scaled")
         return _json(200, found)
 
+    async def incidents(_: web.Request) -> web.Response:
+        return _json(200, views.incidents())
+
     get("/healthz", healthz)
     get("/readyz", readyz)
     get("/metrics", metrics)
     get("/api/v1/workloads", workloads)
     get("/api/v1/workloads/{namespace}/{name}", workload)
+    get("/api/v1/incidents", incidents)
     for file in PAGE:
         get("/" if file == "index.html" else f"/{file}", _static(file))
     return app

@@ -14,6 +14,7 @@ from autoscaler.core.explain import TickRecord, demand_by_workload, explained
 from autoscaler.core.spec import WorkloadSpec
 from autoscaler.core.types import Floats, Reason, Target, Workload
 from autoscaler.loops.group import Group
+from autoscaler.loops.health import HealthLoop
 from autoscaler.loops.scaling import ScalingLoop
 from autoscaler.ports import Cluster, Recorder
 
@@ -23,8 +24,8 @@ _ROW = ("current", "ready", "desired", "apply", "mode", "reason", "why", "series
 class Board:
     """Reads the loops' records; holds nothing itself but what the policies' source last said."""
 
-    def __init__(self, loop: ScalingLoop, cluster: Cluster, recorder: Recorder) -> None:
-        self._loop, self._cluster = loop, cluster
+    def __init__(self, loop: ScalingLoop, cluster: Cluster, recorder: Recorder, health: HealthLoop | None = None) -> None:
+        self._loop, self._cluster, self._health = loop, cluster, health
         self.config_error = ""
         self.loaded = False
         self._synced = False  # once all targets were seen, a new one does not make the service unready again
@@ -110,12 +111,16 @@ class Board:
             "decisions": [explained(record, slot, series) for record in ours],
         }
 
+    def incidents(self) -> list[dict[str, Any]]:
+        """What is or was lately wrong with workloads that a HealthPolicy selects: open incidents first, then the newest."""
+        return [] if self._health is None else self._health.rows()
+
     def _members(self) -> Iterable[Workload]:
         return (workload for group in self._loop.groups.values() for workload in group.roster.members())
 
     def alive(self) -> list[str]:
         """What does not turn, in sentences."""
-        return self._loop.stuck()
+        return [*self._loop.stuck(), *([] if self._health is None else self._health.stuck())]
 
     def ready(self) -> tuple[list[str], list[str]]:
         """What keeps the service from being ready, and remarks that do not."""
@@ -125,7 +130,7 @@ class Board:
             self._synced = self.loaded and not unseen
             missing += [f"{len(unseen)} targets have not been seen yet, such as {unseen[0]}"] if unseen else []
         remarks = [f"the newest policies are not in use: {self.config_error}"] if self.config_error else []
-        return missing, remarks
+        return missing, [*remarks, *([] if self._health is None else self._health.remarks())]
 
 
 def _current(group: Group, workload: Workload) -> TickRecord | None:

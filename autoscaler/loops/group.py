@@ -16,6 +16,7 @@ from autoscaler.core.checkpoint import Memory, SeriesFields, memories, policy_fi
 from autoscaler.core.columns import frozen, full, widened
 from autoscaler.core.decide import Decision, State, decide, reanchored
 from autoscaler.core.explain import TickRecord, demand_by_workload, headline, recorded, signals_by_workload, why
+from autoscaler.core.health.facts import ScaleUp
 from autoscaler.core.history import History
 from autoscaler.core.observation import Observation, blank
 from autoscaler.core.policy import traits_of
@@ -28,6 +29,7 @@ from autoscaler.loops.shards import Kept, digest
 from autoscaler.loops.startup import Startups
 from autoscaler.loops.state import Memories
 from autoscaler.loops.usage import PodObserver
+from autoscaler.loops.verdicts import Verdicts
 from autoscaler.loops.write import Outcome, Standing, Writer
 from autoscaler.ports import NOT_SEEN, Cluster, MetricSource, PodWatch, Recorder, ResourceMetrics, TargetFacts
 
@@ -53,6 +55,7 @@ class Surroundings:
     memories: Memories = field(default_factory=Memories)
     pods: PodWatch | None = None
     usage: ResourceMetrics | None = None
+    verdicts: Verdicts = field(default_factory=Verdicts)
 
 
 class Group:
@@ -65,7 +68,7 @@ class Group:
         self.curves: deque[tuple[float, Floats, Floats, Floats]] = deque(maxlen=CURVE_TICKS)
         self.writer = Writer(around.cluster, around.clock, around.recorder, around.free, around.memories.note)
         self._cluster, self._clock, self._recorder = around.cluster, around.clock, around.recorder
-        self._memories = around.memories
+        self._memories, self._verdicts = around.memories, around.verdicts
         self._observer = Observer(around.source, around.clock, interval_s)
         self._pods = PodObserver(around.usage, around.pods, around.clock, interval_s)
         self._startups = startups
@@ -172,6 +175,7 @@ class Group:
             written_to=frozen(written_to),
             series=series,
             coverage=coverage,
+            health=self._verdicts.columns(spec.slots, {self.roster.slot(workload): uid for workload, uid in self._uids.items()}),
         )
 
     def _contested(self, workload: Workload, facts: TargetFacts, at_s: float) -> str:
@@ -229,6 +233,11 @@ class Group:
             self._state = remembering(self._state, spec, at_s, current, found)
             for call in spec.calls:
                 self._state = with_policy_fields(self._state, call, series.get(call.key, {}))
+
+    def scale_ups(self) -> dict[str, ScaleUp]:
+        """Our last write to each workload, where that was a scale-up, by its uid."""
+        written = ((uid, self.writer.standing(workload).last) for workload, uid in self._uids.items())
+        return {uid: ScaleUp(last.at_s, last.before, last.after) for uid, last in written if last is not None and last.after > last.before}
 
     def keep(self, *, policies: bool) -> dict[str, Kept]:
         """What must outlive the process, of each workload that has been seen, by its uid; with what ``policies`` want kept, or without."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from math import floor, inf
 
 from autoscaler import metrics
+from autoscaler.core.health.facts import ScaleUp
 from autoscaler.core.spec import WorkloadSpec
 from autoscaler.core.types import Workload
 from autoscaler.loops.group import Group, Surroundings
@@ -107,6 +108,10 @@ class ScalingLoop:
     def find(self, workload: Workload) -> Group | None:
         """The group that the workload is in."""
         return next((group for group in self.groups.values() if workload in group.roster), None)
+
+    def scale_ups(self) -> dict[str, ScaleUp]:
+        """Our last write to each workload, where that was a scale-up, by its uid."""
+        return {uid: each for group in self.groups.values() for uid, each in group.scale_ups().items()}
 
     def keep(self, policies: bool) -> dict[str, Kept]:  # noqa: FBT001 - a StateKeeper's Collect
         """What must outlive the process, of each workload, by its uid."""

@@ -1,6 +1,7 @@
 """The form of saved state: JSON documents of numbered shards, by the uids of the workloads that they are about.
 
-Shards 0 to 7 have what guards and writer remember, 8 to 23 what policies want kept. A workload's place goes by the hash of its uid and
+Shards 0 to 7 have what guards and writer remember, 8 to 23 what policies want kept; shard 24 is the health loop's
+(:mod:`autoscaler.loops.health_state`). A workload's place goes by the hash of its uid and
 by how many shards there are in use; as that number may change, who reads takes all of them, and of two rows about one workload the
 newer. Times are seconds before the row's own ``at``, numbers without a meaning of their own are left out: under 200 bytes a workload.
 """
@@ -27,7 +28,8 @@ VERSION = 1
 
 GUARD_SHARDS = range(8)
 POLICY_SHARDS = range(8, 24)
-SHARDS = range(24)
+HEALTH_SHARD = 24
+SHARDS = range(25)
 
 SHARD_MAX = 512 * 2**10
 """A shard never has more bytes: what does not fit is left out, and so counts as lost after a restart."""

@@ -42,6 +42,9 @@ class FakeViews:
         rows: list[dict[str, Any]] = self.rows
         return rows
 
+    def incidents(self) -> list[dict[str, Any]]:
+        return [{"namespace": "shop", "kind": "Deployment", "name": "web", "cause": "CrashLoop", "fired_s": nan}]
+
     def workload(self, namespace: str, name: str, kind: str = "") -> dict[str, Any] | None:
         return self.found.get((namespace, name, kind))
 
@@ -132,6 +135,12 @@ async def test_json_is_what_any_parser_takes(site: Site, value: dict[str, Any], 
     status, body = await site.ask("/api/v1/workloads")
     assert (status, body) == (200, f"[{text}]\n")
     json.loads(body, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+async def test_incidents(site: Site) -> None:
+    status, body = await site.ask("/api/v1/incidents")
+    assert status == 200
+    assert json.loads(body) == [{"namespace": "shop", "kind": "Deployment", "name": "web", "cause": "CrashLoop", "fired_s": None}]
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import inf, isnan
+from math import inf, isnan, nan
 
 from autoscaler.core.health.assess import Assessment, Memory, assess, begin
-from autoscaler.core.health.breaker import LIMITS, Breakers, Limits, advance_breakers
+from autoscaler.core.health.breaker import CLUSTER, LIMITS, Breaker, Breakers, Limits, advance_breakers
 from autoscaler.core.health.facts import Facts, Subject
 from autoscaler.core.health.findings import Finding, Key
-from autoscaler.core.health.lifecycle import LIFE, Change, Incident, Life, advance, crashing_since
+from autoscaler.core.health.lifecycle import LIFE, Change, End, Incident, Life, Phase, Told, advance, crashing_since
 from autoscaler.core.health.policy import HealthPolicies, HealthSpec
+from autoscaler.core.health.taxonomy import Cause
 from autoscaler.core.health.verdict import Tracks, Verdict, verdicts
 
 
@@ -96,11 +97,23 @@ def look(state: State, facts: Facts, rules: Rules) -> tuple[State, Seen]:
 
 
 def _untold(incidents: Mapping[Key, Incident], assessment: Assessment, reach: Reach) -> dict[str, float]:
-    """The subjects of whom nobody wants to be told, for ever. A node's pods may be gone before it is well: who was told is told on."""
+    """The subjects of whom nobody wants to be told, for ever. Who was told of a node, or of a workload that is gone, hears the end too."""
     found = {each.subject.uid: each for each in assessment.findings}
     told = set()
     for incident in incidents.values():
-        found.setdefault(incident.finding.subject.uid, incident.finding)
-        if incident.finding.subject.kind == "Node" and not isnan(incident.told.at_s):
-            told.add(incident.finding.subject.uid)
+        subject = incident.finding.subject
+        found.setdefault(subject.uid, incident.finding)
+        if not isnan(incident.told.at_s) and (subject.kind == "Node" or subject.uid not in assessment.alive):
+            told.add(subject.uid)
     return {uid: inf for uid, finding in found.items() if uid not in told and not reach.of(finding)}
+
+
+def mass_failure(breaker: Breaker, closed_s: float = nan) -> Incident:
+    """The cluster's breaker as people are told of it, like an incident; ``closed_s``: it has closed then."""
+    everything = Subject("Cluster", "", "cluster", CLUSTER)
+    finding = Finding(everything, "", Cause.MASS_FAILURE, breaker.opened_s, breaker.opened_s, notes=breaker.why)
+    incident = Incident(finding, Phase.FIRING, breaker.opened_s, breaker.opened_s, 0.0, breaker.opened_s, told=Told(breaker.opened_s))
+    if isnan(closed_s):
+        return incident
+    hold_s = 0.0 if isnan(breaker.calm_s) else closed_s - breaker.calm_s
+    return replace(incident, phase=Phase.RESOLVED, hold_s=hold_s, absent_s=breaker.calm_s, resolved_s=closed_s, end=End.HEALTHY)
