@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
@@ -295,10 +294,8 @@ def _no_setting(name: str) -> str:
 def _sentence(detail: ErrorDetails, sources: Sequence[_Source]) -> str:
     """One mistake: where it stands, which setting, what is wrong and what would be right."""
     path = [step for step in detail["loc"] if step != "[key]"]
-    if path[0] == "sinks" and path[2:3] and path[2] in SINKS:
-        kind = SINKS[str(path.pop(2))]  # a sink's type is no step of the file
-    else:
-        kind = None
+    # A sink's type is a step of pydantic's path, but none of the file's.
+    kind = SINKS[str(path.pop(2))] if path[0] == "sinks" and path[2:3] and path[2] in SINKS else None
     field = ".".join(map(str, path))
     where = _origin(sources, path, 1)
     start = f"{where}: {field}" if where else field
