@@ -10,10 +10,11 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.cluster.faults import Scene, following, service_of
+from tests.cluster.faults import Scene, following, proxy_before, service_of
 from tests.cluster.rig import Audit, ControlPlane, Exporter, Prometheus, wait_until
 from tests.cluster.rig.certificates import sign
 
@@ -151,3 +152,32 @@ def test_its_certificate_expires(scene: Scene) -> None:
         scene.plane.start("apiserver")
     recover(scene, "certificate renewed", since_s)
     assert scene.written()[known:] == [AFTER]
+
+
+def test_a_watch_that_has_stopped_delivering(
+    fragile: ControlPlane,
+    audit: Audit,
+    prometheus: Prometheus,
+    exporter: Exporter,
+    name_namespace: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    """Its connection stays open, and a count that somebody sets is never shown: nothing is written over it unseen."""
+    namespace = fragile.api.create_namespace(name_namespace("silent-watch")).name
+    with proxy_before(fragile) as proxy, service_of(fragile, namespace, tmp_path, prometheus.url, api_proxy=proxy) as service:
+        scene = Scene(fragile, audit, exporter, service, namespace)
+        scene.deploy(replicas=BEFORE)
+        scene.load(BEFORE)
+        service.use(following(namespace))
+        scene.wait_ticks(2)
+        silence = proxy.hold_answers(lambda passed: "watch=1" in passed.path)
+        scene.resource().scale(BEFORE - 3)
+        scene.load(AFTER)
+        since_s = time.monotonic()
+        recover(scene, "watch without events", since_s)
+        stale = [each.status for each in scene.requests() if each.verb == "patch"]
+        assert stale == [422, 422, 200], "refused twice from the stale view, then seen again"
+        assert scene.written() == [AFTER]
+        assert service.said("Deployment web", "is not as it was shown, and no event tells why: it is listed again")
+        silence.open()
+        scene.assert_no_traceback()

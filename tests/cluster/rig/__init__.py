@@ -8,6 +8,7 @@
     Proxy ── between the service and a server: what it asked, and hold_requests(), hold_answers() of what fits
     Audit ── the API server's own record of what a service account asked and wrote
     Kubelet ── makes a workload's pods Ready all the time
+    MetricsApi ── `metrics.k8s.io` behind the API server: set_use() of an application's pods (aggregated.py: any such API)
     Process ── any child by its process id; dies with the test run, whatever happens to that
 
 Everything listens on loopback, on ports that the system gave, and writes only below the folder it was given.
