@@ -1,5 +1,6 @@
 """The Prometheus adapter on a real Prometheus: the contract, filled history, a live target that dies, and a server that does."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
@@ -122,6 +123,55 @@ async def source(history: Prometheus) -> AsyncIterator[PrometheusSource]:
     )
     yield opened
     await opened.close()
+
+
+ALONE_AND_TOGETHER = [
+    'load{app="web"}',
+    "load",
+    "sum by (app) (load)",
+    '{__name__=~"load|other"} # with a comment )',
+    'sum(rate(load{app="web"}[5m])) or vector(0)',
+    "sum(nosuch)",
+    "vector(0) / 0",
+    'topk(1, load) unless load{app="old"}',
+    'load offset 1m == on (app) group_left () load{app="db"} offset 1m',
+    'label_replace(load, "autoscaler", "({[", "app", "(.*)")',
+    "max_over_time(sum(load)[5m:15s])",
+    "scalar(load)",
+    "1 + 1",
+    "load[5m]",
+    "sum(",
+    "up) or (up",
+    "nosuch(load)",
+    "load + on (app) group_left () load{}",
+]
+"""Expressions of every kind, some of which are refused."""
+
+
+class TestBatches:
+    async def test_answers_are_the_same_alone_and_together(self, source: PrometheusSource) -> None:
+        at_s = START_S + 15 * 90
+
+        async def answer(text: str) -> tuple[list[tuple[list[tuple[str, str]], str]], float] | str:
+            try:
+                vector = await source.instant(Query(text), at_s, BUDGET_S)
+            except AutoscalerError as error:
+                return f"{type(error).__name__}: {error}"
+            pairs = zip(vector.labels, vector.values.tolist(), strict=True)
+            return sorted((sorted(labels.items()), repr(value)) for labels, value in pairs), vector.evaluated_at_s
+
+        alone = [await answer(text) for text in ALONE_AND_TOGETHER]
+        many = [f"load + {number}" for number in range(200)]
+        for _ in range(2):
+            outcomes = await asyncio.gather(*(answer(text) for text in [*ALONE_AND_TOGETHER, *many]))
+            assert outcomes[: len(alone)] == alone
+            for number, outcome in enumerate(outcomes[len(alone) :]):
+                assert not isinstance(outcome, str), outcome
+                assert [(labels[0][1], value) for labels, value in outcome[0]] == [
+                    ("db", repr(90.5 + number)),
+                    ("old", repr(7.0 + number)),
+                    ("web", repr(90.0 + number)),
+                ]
 
 
 class TestHistory:

@@ -1,6 +1,7 @@
 """Prometheus, and what speaks its HTTP API, as a :class:`autoscaler.ports.MetricSource`.
 
     PrometheusSource ── one per service: finds the endpoint, splits ranges
+      └─ Batches ── one per endpoint: many questions of one moment in a few requests
       └─ Lanes ── one per endpoint: deadlines, who may use a connection
            └─ Crew ── threads, replaced when they hang
                 └─ _Line ── one per thread: the library's client on our Session
@@ -15,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import cast
@@ -24,6 +25,7 @@ import numpy as np
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 
 from autoscaler.adapters.prometheus.answers import Answer, Run
+from autoscaler.adapters.prometheus.batches import Batches, Told, together
 from autoscaler.adapters.prometheus.crew import Crew
 from autoscaler.adapters.prometheus.endpoint import Credentials, Endpoint
 from autoscaler.adapters.prometheus.lanes import Lanes
@@ -65,13 +67,13 @@ class PrometheusSource:
 
     def __init__(self, endpoints: Mapping[str, Endpoint], recorder: Recorder) -> None:
         self._lanes = {name: _lanes(name, endpoint, recorder) for name, endpoint in endpoints.items()}
+        self._batches = {name: Batches(lanes, _Line.instant) for name, lanes in self._lanes.items()}
         recorder.collect(QUERY_THREADS_STUCK, lambda: [((name,), float(lanes.stuck)) for name, lanes in self._lanes.items()])
 
     async def instant(self, query: Query, at_s: float, budget_s: float) -> Vector:
         """The query's value at that time; values as Prometheus gave them, NaN and infinities included."""
-        lanes = self._endpoint(query)
-        deadline_s = asyncio.get_running_loop().time() + budget_s
-        return await lanes.ask(query.text, partial(_Line.instant, text=query.text, at_s=at_s, budget_s=budget_s), deadline_s)
+        self._endpoint(query)
+        return await self._batches[query.endpoint].ask(query.text, at_s, asyncio.get_running_loop().time() + budget_s)
 
     async def range(self, query: Query, start_s: float, end_s: float, step_s: float, budget_s: float) -> Matrix:
         """Rows at ``start_s + i · step_s`` up to ``end_s``, asked for in pieces from the newest to the oldest.
@@ -102,6 +104,7 @@ class PrometheusSource:
     async def close(self) -> None:
         """End every question and every thread."""
         await asyncio.gather(*(lanes.close() for lanes in self._lanes.values()))
+        await asyncio.gather(*(batches.close() for batches in self._batches.values()))
 
     def _endpoint(self, query: Query) -> Lanes[_Line]:
         lanes = self._lanes.get(query.endpoint)
@@ -121,10 +124,14 @@ class _Line:
         self._where, self._notices = where, notices
         self._lookback = {} if endpoint.lookback_delta_s is None else {"lookback_delta": f"{endpoint.lookback_delta_s:.3f}"}
 
-    def instant(self, text: str, at_s: float, budget_s: float) -> Vector:
+    def instant(self, texts: Sequence[str], at_s: float, budget_s: float) -> Told:
+        """The answers to these questions. What the server remarks is passed on if there is one: else nobody knows which it is about."""
         self._check_lookback(budget_s)
         params = {"time": f"{at_s:.3f}", **self._common(budget_s)}
-        return self._noted(text, self._client.custom_query(text, params=params)).vector(at_s)
+        if len(texts) == 1:
+            return Told((self._noted(texts[0], self._client.custom_query(texts[0], params=params)).vector(at_s),), remarked=False)
+        answer = cast("Answer", self._client.custom_query(together(texts), params=params))
+        return Told(answer.parts(len(texts), at_s), bool(answer.warnings or answer.infos))
 
     def range(self, text: str, span: tuple[float, float, float], budget_s: float) -> list[Run]:
         start_s, end_s, step_s = span

@@ -26,6 +26,9 @@ Headers = Mapping[str, str]
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: brackets nested without end
 
+MARK = "autoscaler_question"
+"""The label by which the parts of an answer to several questions are told from each other: the question's place among them."""
+
 _WORDS_MAX = 300
 _RETRY_AFTER_MAX_S = 3600.0  # who asks for longer has miscounted
 
@@ -34,6 +37,10 @@ _TYPE_HINT = {
     "scalar": "; wrap it in vector(...)",
     "matrix": "; put a function such as rate(...) or avg_over_time(...) around it",
 }
+
+
+class UnmarkedError(AnswerError):
+    """The answer to several questions has a series that belongs to none of them."""
 
 
 class _Envelope(msgspec.Struct, rename="camel"):
@@ -86,7 +93,30 @@ class Answer:
 
     def vector(self, at_s: float) -> Vector:
         """As an instant vector; ``at_s`` is what an empty one was evaluated at. Raises AnswerError if it is none."""
-        samples = self._result("vector", list[_Sample])
+        return self._vector(self._result("vector", list[_Sample]), at_s)
+
+    def parts(self, questions: int, at_s: float) -> tuple[Vector | AnswerError, ...]:
+        """As the instant vectors of so many questions, by :data:`MARK`; a part that is none is its error.
+
+        Raises UnmarkedError if a series is without a mark, or the one that is marked after the questions' is not there.
+        """
+        samples: list[list[_Sample]] = [[] for _ in range(questions + 1)]
+        for sample in self._result("vector", list[_Sample]):
+            place = sample.metric.pop(MARK, "")
+            if not (place.isascii() and place.isdecimal() and int(place) <= questions):
+                raise UnmarkedError(f"{self.where}: answered {questions} questions with a series that belongs to none of them")
+            samples[int(place)].append(sample)
+        if not samples.pop():
+            raise UnmarkedError(f"{self.where}: answered {questions} questions, but not as a whole")
+        return tuple(self._vector_or_error(part, at_s) for part in samples)
+
+    def _vector_or_error(self, samples: list[_Sample], at_s: float) -> Vector | AnswerError:
+        try:
+            return self._vector(samples, at_s)
+        except AnswerError as error:
+            return error
+
+    def _vector(self, samples: list[_Sample], at_s: float) -> Vector:
         pairs = [sample.value for sample in samples if sample.value is not None]
         if len(pairs) < len(samples):
             raise self._histogram()

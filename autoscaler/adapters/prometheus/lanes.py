@@ -28,6 +28,10 @@ _REMEMBERED_MAX = 4096
 T = TypeVar("T")
 
 
+class NoAnswerError(TransientError):
+    """The deadline came first."""
+
+
 class Lanes(Generic[LineT]):
     """The questions to one endpoint, each with its deadline, its place and its mark in the metrics."""
 
@@ -44,7 +48,7 @@ class Lanes(Generic[LineT]):
     async def ask(self, text: str, call: Callable[[LineT], T], deadline_s: float, *, bulk: bool = False) -> T:
         """What the call gives; ``text`` recognises a question, ``deadline_s`` is on the event loop's clock.
 
-        Raises what the call raises, TransientError at the deadline.
+        Raises what the call raises, NoAnswerError at the deadline.
         """
         now = asyncio.get_running_loop().time
         began_s, started_s, outcome = now(), None, ""
@@ -62,7 +66,7 @@ class Lanes(Generic[LineT]):
             outcome = "timeout"
             told = "not asked" if started_s is None else "no answer"
             why = "; other questions kept its connections busy" if started_s is None else ""
-            raise TransientError(f"{self._where}: {told} within {deadline_s - began_s:.3g} s{why}") from None
+            raise NoAnswerError(f"{self._where}: {told} within {deadline_s - began_s:.2g} s{why}") from None
         except AnswerError:
             outcome = "wrong_answer"
             raise
