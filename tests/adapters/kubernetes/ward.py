@@ -17,7 +17,7 @@ from autoscaler.clock import FastClock
 from autoscaler.core.health.lifecycle import Change, Incident, Kind
 from autoscaler.core.health.monitor import Rules, Seen, State, look
 from autoscaler.core.health.policy import HealthPolicies, HealthSpec
-from tests.adapters.kubernetes.fault_server import FaultServer, Json, Step, listing, status, stream, thing
+from tests.adapters.kubernetes.fault_server import FaultServer, Feed, Json, Step, listing, status, stream, thing
 from tests.adapters.kubernetes.reflecting import PATIENT, client_of
 from tests.adapters.kubernetes.tally import Tally
 
@@ -43,6 +43,22 @@ class Turns:
         step = self.steps[min(self.played, len(self.steps) - 1)]
         self.played += request.query.get("limit") != "1"
         return await step(request)
+
+
+class Pulse(Feed):
+    """A watch that a test writes, and that shows life in between however little silence is allowed."""
+
+    async def step(self, request: web.Request) -> web.StreamResponse:
+        beating = asyncio.create_task(self._beat())
+        try:
+            return await super().step(request)
+        finally:
+            beating.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(0.03)
+            self.send("BOOKMARK", {"metadata": {"resourceVersion": "12"}})
 
 
 def owned_by(kind: str, name: str, uid: str = "") -> Json:
@@ -130,6 +146,10 @@ class Ward:
 
     async def synced(self) -> None:
         await self.until(lambda: self.pods.facts(START_S).synced)
+
+    async def begun(self) -> None:
+        """Until the monitor has looked at everything for the first time: that is the baseline."""
+        await self.until(lambda: self.look(0.0).assessment.conclusive)
 
 
 @asynccontextmanager

@@ -19,7 +19,12 @@ def fleet(sizes: Sequence[int], ill: Sequence[int], **changes: object) -> list[P
         owner = Owner("StatefulSet", f"s{number}", f"s{number}-uid")
         sick = backing_off(20 + number, "Error", START_S + 5, 4, image=f"image:{number}")
         for index in range(size):
-            base = pod(f"s{number}-{index}", sick if index < bad else container(), owner=owner, node=f"node-{1 + len(pods) % 8}")
+            base = pod(
+                f"s{number}-{index}",
+                sick if index < bad else container(running_s=START_S + 6),
+                owner=owner,
+                node=f"node-{1 + len(pods) % 8}",
+            )
             pods.append(replace(base, **(changes if index < bad else {})))  # type: ignore[arg-type]
     return pods
 
