@@ -211,7 +211,8 @@ class Service:
         self._parts = parts
         self._keeper = StateKeeper(parts.state, parts.clock, parts.recorder)
         free, memories = asyncio.Semaphore(parts.write_concurrency), self._keeper.memories
-        around = Surroundings(parts.source, parts.cluster, parts.clock, parts.recorder, free, parts.mode, memories, parts.pods, parts.usage)
+        ports = (parts.source, parts.cluster, parts.clock, parts.recorder)
+        around = Surroundings(*ports, free, parts.mode, memories, pods=parts.pods, usage=parts.usage)
         self._loop = ScalingLoop(around)
         self._keeper.keep(self._loop.keep)
         self._health = self._health_loop(around.verdicts)
