@@ -29,7 +29,7 @@ from autoscaler.core.columns import full, revised
 from autoscaler.core.policy import Proposal, Traits, View, param
 from autoscaler.core.types import Floats, Ints, Singles
 from policies.forecasting.predict import HISTORY_BEATS, Lesson, Outlook, learnt, observed, outlook
-from policies.forecasting.replay import Past, band_of, chosen, needed_of, outlook_of, replayed
+from policies.forecasting.replay import Past, band_of, chosen, needed_of, outlook_of, replayed, with_sums_of
 from policies.forecasting.state import (
     CHECKPOINT,
     PLAIN,
@@ -89,7 +89,7 @@ class Forecast:
 
     Params = ForecastParams
     breaks = frozenset({"monotone"})  # a load that grew more slowly than it used to foretells less than one that did not grow
-    traits = Traits(behavior=NO_BEHAVIOR, warm_s=3 * 3600.0, checkpoint=CHECKPOINT)
+    traits = Traits(behavior=NO_BEHAVIOR, warm_s=3 * 3600.0, checkpoint=CHECKPOINT, forgets_s=_DAY_S)
 
     def history_s(self, params: ForecastParams) -> float:  # noqa: ARG002 - the contract's signature
         """Half an hour: the longest lead and the oldest feature before it."""
@@ -98,6 +98,11 @@ class Forecast:
     def init(self, params: ForecastParams, n: int) -> ForecastState:  # noqa: ARG002 - the contract's signature
         """Nothing known, nothing chosen."""
         return blank(n)
+
+    def carried(self, earlier: ForecastState, start: ForecastState, end: ForecastState, elapsed_s: float) -> ForecastState:
+        """``end`` had it begun with ``earlier``: a day teaches anew what predicts, but not what a week of replay has summed up."""
+        beats = max(1.0, float((end.beat - start.beat).max(initial=1.0)))
+        return revised(end, with_sums_of(earlier, start, end, elapsed_s / beats))
 
     def __call__(self, view: View, params: ForecastParams, state: ForecastState) -> tuple[ForecastState, Proposal]:
         """One tick. Notes: see :func:`_notes`."""

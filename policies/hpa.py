@@ -86,7 +86,7 @@ class Hpa:
     """
 
     Params = HpaParams
-    traits = Traits(behavior=HPA_BEHAVIOR.with_tolerance(0.0), pods=True, saturation=False)
+    traits = Traits(behavior=HPA_BEHAVIOR.with_tolerance(0.0), pods=True, saturation=False, forgets_s=3600.0)
     breaks = frozenset({"monotone"})  # within tolerance it is the current count, which may be less than what less load asks for
 
     def guards(self, params: HpaParams, behavior: Behavior) -> Behavior:
@@ -101,8 +101,8 @@ class Hpa:
         """One tick; notes: the ratio, and how many pods counted, were unready, or had no sample."""
         with np.errstate(divide="ignore", invalid="ignore"):
             inputs = _inputs(view, params)
-            found = _from_pods(inputs)
-            ratio, replicas = found.ratio, found.replicas
+            found = _from_pods(inputs) if inputs.from_pods.any() else None
+            ratio, replicas = _nothing(inputs.load.size) if found is None else (found.ratio, found.replicas)
             for chosen, formula in ((inputs.average, _average), (inputs.value, _value), (inputs.without_pods, _without_pods)):
                 if chosen.any():
                     other_ratio, other = formula(inputs)
@@ -112,7 +112,7 @@ class Hpa:
         # The bits of demand play no part, but whether one is known does.
         known = ~np.isnan(inputs.load) & (params.exact | ~np.isnan(view.demand[-1]))
         notes = {"ratio": ratio}
-        if inputs.from_pods.any():
+        if found is not None:
             counts = (("counted", found.counted), ("unready", found.unready), ("missing", found.missing))
             notes |= {name: np.where(inputs.from_pods, count, np.nan) for name, count in counts}
         return state, Proposal(
@@ -161,7 +161,7 @@ def _inputs(view: View, params: HpaParams) -> _Inputs:
         message = "the view lacks load, target, target_kind, metric_type, observed or status_replicas: it was made without traits.pods"
         raise ValueError(message)
     pods = _listed_only(view.pods) if view.pods is not None and not params.exact else view.pods or _no_pods(load.size)
-    ready, listed = ready_pods(pods)
+    ready, listed = ready_pods(pods) if pods.use.size else np.zeros((2, load.size), np.int64)
     seen = np.where(listed > 0, ready, np.nan if params.exact else view.ready)
     utilization, value = kind == TargetKind.UTILIZATION.value, kind == TargetKind.VALUE.value
     average = ~utilization & ~value & (metric == MetricType.EXTERNAL.value)
@@ -183,6 +183,11 @@ def _inputs(view: View, params: HpaParams) -> _Inputs:
         from_pods=from_pods,
         without_pods=from_pods & (listed == 0) & (not params.exact),
     )
+
+
+def _nothing(n: int) -> tuple[Floats, Floats]:
+    """Ratio and replicas of series that no formula has been applied to."""
+    return full(n, np.nan), full(n, np.nan)
 
 
 def _no_pods(n: int) -> Pods:

@@ -71,7 +71,7 @@ class MovingAverage:
     """
 
     Params = MovingAverageParams
-    traits = Traits(checkpoint=("panic_s", "peak"))
+    traits = Traits(checkpoint=("panic_s", "peak"), forgets_s=86400.0)
 
     def check(self, params: MovingAverageParams) -> Iterable[str]:
         """What is wrong between the fields of one workload's (scalar) parameters, a sentence each."""

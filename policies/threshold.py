@@ -84,7 +84,7 @@ class Threshold:
     """
 
     Params = ThresholdParams
-    traits = Traits(behavior=HPA_BEHAVIOR.with_tolerance(0.0), checkpoint=("above_s", "below_s", "seen_s"))
+    traits = Traits(behavior=HPA_BEHAVIOR.with_tolerance(0.0), checkpoint=("above_s", "below_s", "seen_s"), forgets_s=86400.0)
 
     def check(self, params: ThresholdParams) -> Iterable[str]:
         """What is wrong between the fields of one workload's (scalar) parameters, a sentence each."""

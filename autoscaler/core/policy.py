@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -148,7 +149,9 @@ class Traits:
 
     ``behavior``: its guards where the file names none. ``season``, ``objective``, ``pods``: optional parts of the view that it needs.
     ``saturation``: where the load is saturated, more is proposed beside it. ``warm_s``: it is stepped over that much history before it
-    starts. ``checkpoint``: fields of its state that are saved.
+    starts. ``checkpoint``: fields of its state that are saved. ``forgets_s``: what is longer ago has no influence, nor has what time it
+    is, but for what ``carried(earlier, start, end, elapsed_s)`` brings along, if it has that method: the state after so many seconds
+    that began with ``earlier``, where the same seconds led from ``start`` to ``end``. It lets a backtest run parts of the time at once.
     """
 
     behavior: BehaviorDefaults = HPA_BEHAVIOR
@@ -158,6 +161,7 @@ class Traits:
     saturation: bool = True
     warm_s: float = 0.0
     checkpoint: tuple[str, ...] = ()
+    forgets_s: float = inf
 
 
 def traits_of(policy: Policy) -> Traits:

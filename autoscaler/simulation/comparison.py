@@ -1,7 +1,8 @@
 """One policy on one load beside its peers and the bound: what ``backtest`` shows.
 
-The policy goes through the load in one piece, the HPAs, which forget soon, in parts (:mod:`autoscaler.simulation.sweep`). All see the
-same arrivals and the same metric, start with the same pods, and keep the same bounds.
+The HPAs, which forget soon, go through the load in parts (:mod:`autoscaler.simulation.sweep`), and so does a policy that says how far it
+looks back (:mod:`autoscaler.simulation.pieces`). All see the same arrivals and the same metric, start with the same pods, and keep the
+same bounds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from autoscaler.core.spec import WorkloadSpec
 from autoscaler.core.types import Floats
 from autoscaler.simulation.bound import Bound, bound_of
 from autoscaler.simulation.peers import USUAL, Setting, Tuned, hpa, late_at, tuned
-from autoscaler.simulation.run import RISK, START_S, Case, run
+from autoscaler.simulation.pieces import in_pieces
+from autoscaler.simulation.run import RISK, START_S, Case
 from autoscaler.simulation.score import Score, Trajectory, column
 from autoscaler.simulation.sweep import Swept, swept
 from autoscaler.simulation.world import Setup
@@ -103,8 +105,7 @@ def compare(ground: Ground, spec: WorkloadSpec, against: Sequence[Peer], progres
 
 
 def _own(ground: Ground, bound: Bound, spec: WorkloadSpec, told: Callable[[float], None]) -> Entry:
-    """The policy, in one piece: nothing is known of how far it looks back."""
-    steps = ground.rate.size
+    """The policy."""
     case = Case(
         specs=[spec],
         rate=ground.rate[:, None],
@@ -114,7 +115,7 @@ def _own(ground: Ground, bound: Bound, spec: WorkloadSpec, told: Callable[[float
         factor=None if ground.factor is None else ground.factor[:, None],
         start_s=ground.start_s,
     )
-    result = run(case, warm_s=ground.warm_s, risk=ground.risk, keep=True, progress=lambda step: told(step / steps))
+    result = in_pieces(case, warm_s=ground.warm_s, risk=ground.risk, progress=told)
     told(1.0)
     name = spec.policy.name
     return Entry(name, "as in the file", row(ground, bound, name, column(result.score, 0)), _only(result.trajectory, 0))

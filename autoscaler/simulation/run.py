@@ -5,9 +5,11 @@ Columns are workloads, candidates, seeds, in any mixture: a sweep of policies ov
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, nan
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -36,6 +38,12 @@ _CELLS = 2**16
 _FIRST_S = 600.0
 _FIRST_TARGET = 0.6
 _EPSILON = 1e-9
+
+
+Seam: TypeAlias = Callable[[Any, Ints], Any]
+"""Gets what a policy remembers (its state, one column per series) and the plant of each column; returns what it goes on with."""
+
+NO_SEAMS: Mapping[int, Seam] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +75,18 @@ class Result:
 
 
 def run(
-    case: Case, *, warm_s: Floats | float = 0.0, risk: float = RISK, keep: bool = False, progress: Callable[[int], None] | None = None
+    case: Case,
+    *,
+    warm_s: Floats | float = 0.0,
+    risk: float = RISK,
+    keep: bool = False,
+    progress: Callable[[int], None] | None = None,
+    seams: Mapping[int, Seam] = NO_SEAMS,
 ) -> Result:
     """Run all steps; those of the first ``warm_s`` seconds (of all, or of each ``[p]``) are not scored.
 
-    ``keep``: the steps that at least one plant is scored for. ``progress`` is told the steps done now and then.
+    ``keep``: the steps that at least one plant is scored for. ``progress`` is told the steps done now and then. ``seams``: what is done to
+    every policy's state before the step of that number.
 
     Raises ConfigError for a case that cannot be run, saying why.
     """
@@ -84,6 +99,9 @@ def run(
     book = _Book(case, np.rint(warm / plant.step_s).astype(np.int64), risk, keep=keep)
     for step in range(steps):
         at_s = case.start_s + step * plant.step_s
+        if step in seams:
+            for pilot in pilots:
+                pilot.pass_over(seams[step])
         due = [pilot for pilot in pilots if step % pilot.every == 0]
         if due:
             sample = world.seen()
@@ -190,6 +208,14 @@ class _Pilot:
         self._written_at = frozen(np.where(applied, at_s, np.nan))
         self._written_from = frozen(np.where(applied, current, np.nan))
         self._written_to = frozen(np.where(applied, decision.replicas, np.nan))
+
+    def pass_over(self, seam: Seam) -> None:
+        """Let what the policies remember go through a seam."""
+        kept = dict(self._state.policies)
+        for call, wire in zip(self._spec.calls, self._wires, strict=True):
+            if call.key in kept:
+                kept[call.key] = replace(kept[call.key], value=seam(kept[call.key].value, wire.plant))
+        self._state = replace(self._state, policies=kept)
 
     def put(self, asked: Floats) -> None:
         """Write what was decided into the plants' counts ``[p]``."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +23,8 @@ from autoscaler.simulation.world import Setup
 FORGET_S = 3600.0
 """Twelve times the longest window of the peers."""
 
-COLUMNS = 2048
-"""So many columns take a few times as long as one: their arrays still fit into a processor's cache."""
+COLUMNS = 8192
+"""So many columns take ten times as long as one; more gain nothing."""
 
 _PART_MIN_STEPS = 1440
 
@@ -34,6 +35,31 @@ class Swept:
 
     score: Score
     trajectory: Trajectory | None
+
+
+class Parts(NamedTuple):
+    """Where each part begins, the length of all, and how much of each is not scored, in steps."""
+
+    begin: Ints
+    length: int
+    unscored: Ints
+
+
+def parts_of(steps: int, warm: int, before: int, every: int, most: int) -> Parts:
+    """At most ``most`` parts of ``steps``, of which ``warm`` are not scored.
+
+    They overlap by what is not scored, and begin at a tick. ``before``: steps that are needed to forget.
+    """
+    offset = max(0, (warm - before) // every * every)
+    left = steps - offset
+    parts = min(most, (left - before) // _PART_MIN_STEPS)
+    if parts <= 1:
+        return Parts(np.zeros(1, np.int64), steps, np.array([warm]))
+    before += (left - before) % (parts * every)
+    part = (left - before) // parts
+    unscored = np.full(parts, before)
+    unscored[0] = warm - offset
+    return Parts(offset + part * np.arange(parts), part + before, unscored)
 
 
 def swept(  # noqa: PLR0913 - a load, its plants, and who runs in them
@@ -57,7 +83,7 @@ def swept(  # noqa: PLR0913 - a load, its plants, and who runs in them
     step_s, count = setup.plant.step_s, len(specs)
     every = max((round(spec.interval_s / step_s) for spec in specs), default=1)
     most = 1 if any(spec.schedule for spec in specs) else max(1, COLUMNS // max(1, count))
-    begin, length, warm = _parts(rate.size, round(warm_s / step_s), round(FORGET_S / step_s), every, most)
+    begin, length, warm = parts_of(rate.size, round(warm_s / step_s), round(FORGET_S / step_s), every, most)
     index, parts = begin + np.arange(length)[:, None], begin.size
     case = Case(
         specs=[spec for spec in specs for _ in range(parts)],
@@ -71,10 +97,10 @@ def swept(  # noqa: PLR0913 - a load, its plants, and who runs in them
     told = None if progress is None else lambda step: progress(step / length)
     found = run(case, warm_s=np.tile(warm * step_s, count), risk=risk, keep=keep, progress=told)
     score = found.sums.joined(np.repeat(np.arange(count), parts), count).score()
-    return Swept(score, None if found.trajectory is None else _stitched(found.trajectory, warm - warm.min(), count))
+    return Swept(score, None if found.trajectory is None else stitched(found.trajectory, warm - warm.min(), count))
 
 
-def _stitched(trajectory: Trajectory, skip: Ints, count: int) -> Trajectory:
+def stitched(trajectory: Trajectory, skip: Ints, count: int) -> Trajectory:
     """The parts of each candidate, one after the other; of part ``k`` the first ``skip[k]`` steps are another part's."""
 
     def joined(column: Floats) -> Floats:
@@ -82,20 +108,3 @@ def _stitched(trajectory: Trajectory, skip: Ints, count: int) -> Trajectory:
         return frozen(np.concatenate([by_part[first:, :, part] for part, first in enumerate(skip)]))
 
     return Trajectory(**{name: joined(getattr(trajectory, name)) for name in Trajectory.__dataclass_fields__})
-
-
-def _parts(steps: int, warm: int, before: int, every: int, most: int) -> tuple[Ints, int, Ints]:
-    """Where each part begins, the length of all, and how much of each is not scored, in steps.
-
-    The parts overlap by what is not scored, and begin at a tick. ``before``: steps that are needed to forget.
-    """
-    offset = max(0, (warm - before) // every * every)
-    left = steps - offset
-    parts = min(most, (left - before) // _PART_MIN_STEPS)
-    if parts <= 1:
-        return np.zeros(1, np.int64), steps, np.array([warm])
-    before += (left - before) % (parts * every)
-    part = (left - before) // parts
-    unscored = np.full(parts, before)
-    unscored[0] = warm - offset
-    return offset + part * np.arange(parts), part + before, unscored

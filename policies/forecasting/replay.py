@@ -121,6 +121,22 @@ def replayed(state: ForecastState, past: Past, beat_s: float) -> Changes:
     return {**tables, "volume": volume}
 
 
+def with_sums_of(earlier: ForecastState, start: ForecastState, end: ForecastState, beat_s: float) -> Changes:
+    """What was summed up until ``end``, had the stretch from ``start`` on begun with the sums of ``earlier``.
+
+    All forget at one rate whatever they are: what differs at the start differs at the end by what is left of it after so many beats.
+    """
+    left = (1.0 - beat_s / _MEMORY_S) ** (end.beat - start.beat)
+    changes: Changes = {}
+    for name in ("late", "cost", "volume"):
+        before, then, now = (getattr(state, name) for state in (earlier, start, end))
+        changes[name] = (now + left * (before - then)).astype(now.dtype)
+    changes["highest"] = np.maximum(end.highest, earlier.highest * left)
+    changes["seen"] = end.seen + (earlier.seen - start.seen)
+    changes["scored_s"] = end.scored_s + (earlier.scored_s - start.scored_s)
+    return changes
+
+
 def _served(state: ForecastState, level: Singles, demand: Singles) -> tuple[Singles, Singles]:
     """What is late, and what waits afterwards. One cohort is enough: whatever waits was late, and is dropped after its patience."""
     work = state.backlog + demand

@@ -11,7 +11,7 @@ from autoscaler.simulation.load import crowd, daily, drawn, rates
 from autoscaler.simulation.peers import Setting, hpa
 from autoscaler.simulation.run import START_S, Case, run
 from autoscaler.simulation.score import Score, column
-from autoscaler.simulation.sweep import _parts, swept
+from autoscaler.simulation.sweep import parts_of, swept
 from autoscaler.simulation.world import Setup
 from tests.core.build import spec
 
@@ -25,7 +25,7 @@ def whole(specs: list[WorkloadSpec], rate: np.ndarray, arrivals: np.ndarray, war
     return run(case, warm_s=warm_s).score
 
 
-def test_parts_say_what_one_piece_says() -> None:
+def testparts_of_say_what_one_piece_says() -> None:
     """Three days at a minute in two parts: requests to the last, cost within a few parts in a thousand."""
     rate = rates(daily(1000.0, 3000.0, 3 * 86400.0), 60.0)
     arrivals = drawn(rate, 60.0, 1)
@@ -63,9 +63,9 @@ def test_a_schedule_is_not_cut() -> None:
 
 
 @given(st.integers(1, 40_000), st.integers(0, 6000), st.integers(1, 4), st.integers(1, 24))
-def test_parts_tile_what_is_scored(steps: int, warm: int, every: int, most: int) -> None:
+def testparts_of_tile_what_is_scored(steps: int, warm: int, every: int, most: int) -> None:
     warm = min(warm, steps - 1)
-    begin, length, unscored = _parts(steps, warm, 240, every, most)
+    begin, length, unscored = parts_of(steps, warm, 240, every, most)
     assert begin.size <= most
     assert (begin % every == 0).all()
     scored = np.concatenate([np.arange(first + skip, first + length) for first, skip in zip(begin, unscored, strict=True)])
