@@ -13,9 +13,11 @@ from autoscaler.cli.options import Format, FormatOption, PolicyPathOption
 from autoscaler.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from autoscaler.adapters.kubernetes.check import Checker
     from autoscaler.core.health.policy import HealthSpec
     from autoscaler.core.spec import WorkloadSpec
     from autoscaler.policyfile.problems import Problem
+    from autoscaler.ports import PolicySet
 
 
 def validate(
@@ -54,7 +56,7 @@ def validate(
         raise typer.Exit(INVALID) from error
     taken = to_specs(policies, now_s)
     specs = (*taken.specs, *(selection.row(ANY) for selection in taken.selections))
-    found = _looked_at(taken.specs, kubeconfig, context) if cluster else None
+    found = _looked_at(taken, kubeconfig, context) if cluster else None
     _accept(specs, taken.health, remarks(policies.scaling, now_s), found, output)
 
 
@@ -69,7 +71,7 @@ def _refuse(problems: Sequence[Problem], output: Format) -> None:
     say(f"error: {mistakes} {'mistake' if mistakes == 1 else 'mistakes'} in {files} {'file' if files == 1 else 'files'}")
 
 
-def _looked_at(specs: Sequence[WorkloadSpec], kubeconfig: str, context: str) -> list[tuple[WorkloadSpec, str]]:
+def _looked_at(policies: PolicySet, kubeconfig: str, context: str) -> list[tuple[WorkloadSpec, str]]:
     """What stands between the policies and the cluster, a sentence each."""
     import asyncio
 
@@ -78,13 +80,36 @@ def _looked_at(specs: Sequence[WorkloadSpec], kubeconfig: str, context: str) -> 
 
     async def look() -> list[tuple[WorkloadSpec, str]]:
         async with checking(kubeconfig, context) as checker:
+            specs, told = await _expanded(policies, checker)
             found = await checker.check([spec.workload for spec in specs])
             users = [spec for spec in specs if any(isinstance(series.query, Usage) for series in spec.series)]
             unknown = {spec.workload: await checker.usage(spec.workload.namespace) for spec in users}
-        told = [(spec, sentence) for spec in specs for sentence in [*found[spec.workload], unknown.get(spec.workload, "")]]
+        told += [(spec, sentence) for spec in specs for sentence in [*found[spec.workload], unknown.get(spec.workload, "")]]
         return [(spec, sentence) for spec, sentence in told if sentence]
 
     return asyncio.run(look())
+
+
+async def _expanded(policies: PolicySet, checker: Checker) -> tuple[list[WorkloadSpec], list[tuple[WorkloadSpec, str]]]:
+    """A row for each workload that is named or found now, as the service would make it, and what is wrong with the finding."""
+    from autoscaler.policyfile.specs import ANY
+
+    rows = {spec.workload: spec for spec in policies.specs}
+    named = frozenset(rows)
+    told: list[tuple[WorkloadSpec, str]] = []
+    for selection in sorted(policies.selections, key=lambda each: each.origin):
+        selector, found = selection.selector, await checker.select(selection.selector)
+        if isinstance(found, str):
+            told.append((selection.row(ANY), found))
+            continue
+        if not found:
+            told.append((selection.row(ANY), f"its selector finds no {selector.kind} in namespace {selector.namespace}"))
+        for name in found:
+            row = selection.row(name)
+            first = rows.setdefault(row.workload, row)
+            if first is not row and row.workload not in named:
+                told.append((row, f"{first.origin} applies, not this policy, which selects it too"))
+    return list(rows.values()), told
 
 
 def _accept(

@@ -34,8 +34,8 @@ def test_policies_swapped_for_broken_ones_and_for_good_ones(make_scene: Callable
     scene = make_scene("none")
     mount = Mount(scene.service.policies)
 
-    def text(**spec: object) -> str:
-        return yaml.safe_dump(following(scene.namespace, **spec))
+    def text(**spec: int) -> str:
+        return yaml.safe_dump({**(made := following(scene.namespace)), "spec": made["spec"] | spec})
 
     mount.update(web=text())
     scene.deploy(replicas=4)

@@ -173,7 +173,7 @@ def validated(folder: Path, kubeconfig: Path, *policies: Json) -> tuple[int, dic
     assert "Traceback" not in answer.stderr, answer.stderr
     found: dict[str, list[str]] = {each["metadata"]["name"]: [] for each in policies}
     for remark in json.loads(answer.stdout)["cluster"]:
-        found[remark["name"]].append(remark["message"])
+        found.setdefault(remark["name"], []).append(remark["message"])
     return answer.returncode, found
 
 
@@ -209,6 +209,42 @@ def test_validate_says_what_stands_in_the_way(control_plane: ControlPlane, names
     assert "remove replicas from its manifest" in found["applied"][0]
     assert found["gone"] == [f"there is no Deployment gone in namespace {namespace}"]
     assert "example.dev/v1" in found["odd"][0]
+
+
+def many(namespace: str, name: str, selector: Json) -> Json:
+    """A policy for all Deployments that fit."""
+    query = "sum by (app) (rate(http_requests_total[5s]))"
+    metrics = [{"name": "load", "prometheus": {"query": query, "labels": {"name": "app"}}, "target": {"averageValue": "10"}}]
+    return policy(namespace, name, scaleTargetRef=None, metrics=metrics, targets={"kind": "Deployment", "selector": selector})
+
+
+def test_validate_looks_at_everybody_whom_a_policy_for_many_finds(
+    control_plane: ControlPlane, namespace: str, kubeconfig: Path, tmp_path: Path
+) -> None:
+    api = control_plane.api
+    for name, team in (("web", "shop"), ("api", "shop"), ("other", "ads")):
+        manifest = objects.deployment(namespace, name)
+        manifest["metadata"]["labels"] = {"team": team}
+        api.create(manifest).merge({"spec": {"replicas": 1}})
+    api.create(hpa(namespace))
+    code, found = validated(
+        tmp_path,
+        kubeconfig,
+        many(namespace, "shop", {"matchExpressions": [{"key": "team", "operator": "In", "values": ["shop", "till"]}]}),
+        many(namespace, "nobody", {"matchLabels": {"team": "nobody"}}),
+        many(namespace, "twice", {"matchLabels": {"team": "ads"}}),
+        many(namespace, "zwice", {"matchLabels": {"team": "ads"}}),
+    )
+    assert code == 0
+    assert any("HorizontalPodAutoscaler web-hpa scales it too" in words for words in found["web"])
+    assert not any("HorizontalPodAutoscaler" in words for words in found["api"])
+    assert f"its selector finds no Deployment in namespace {namespace}" in found["*"]
+    assert any("applies, not this policy, which selects it too" in words for words in found["other"])
+    code, found = validated(
+        tmp_path, control_plane.service_account(namespace, "stranger"), many(namespace, "shop", {"matchLabels": {"team": "shop"}})
+    )
+    assert code == 0
+    assert "whom it selects is not known: list deployments.apps" in found["*"][0]
 
 
 def test_validate_names_the_rights_that_lack(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> None:

@@ -17,11 +17,13 @@ from autoscaler.adapters.kubernetes.login import find_login
 from autoscaler.adapters.kubernetes.ownership import LAST_APPLIED, Entry, Managed, entries_of_replicas, how, read_managed
 from autoscaler.adapters.kubernetes.resource_metrics import POD_METRICS, pod_samples
 from autoscaler.adapters.kubernetes.scale import FIELD_MANAGER
-from autoscaler.adapters.kubernetes.wire import Page
+from autoscaler.adapters.kubernetes.wire import Object, Page
+from autoscaler.core.selector import Selector
 from autoscaler.core.types import Workload
 from autoscaler.errors import AutoscalerError
 
 _AT_ONCE = 8
+_PAGE = 500
 
 _BY_HAND = frozenset({"kubectl", "kubectl-create", "kubectl-edit", "kubectl-patch", "kubectl-run", "kubectl-scale"})
 _CLIENT_SIDE_APPLY = "kubectl-client-side-apply"
@@ -60,6 +62,24 @@ class Checker:
         """What is wrong with each target, in sentences; nothing where all is well. Raises TransientError if the server is not there."""
         found = await asyncio.gather(*(self._check(workload) for workload in workloads))
         return dict(zip(workloads, found, strict=True))
+
+    async def select(self, selector: Selector) -> list[str] | str:
+        """The names of those that fit, or why they are not known, as a sentence."""
+        query, names = {"limit": str(_PAGE)}, list[str]()
+        if selector.requirements:
+            query["labelSelector"] = ",".join(map(str, selector.requirements))
+        try:
+            resource = await self._discovery.find(selector.api_version, selector.kind)
+            while True:
+                page = await self._client.get(resource.call("list", selector.namespace), Page[Object], query)
+                names += [item.metadata.name for item in page.items or ()]
+                if not page.metadata.next_page:
+                    return sorted(names)
+                query["continue"] = page.metadata.next_page
+        except NotFoundError as error:
+            return str(error)
+        except ForbiddenError as error:
+            return f"whom it selects is not known: {error}"
 
     async def usage(self, namespace: str) -> str:
         """Why what the pods of a namespace use is not known, as a sentence; empty: it is."""
