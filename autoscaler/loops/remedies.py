@@ -171,6 +171,7 @@ class Remedies:
             remedies=intent.spec.remedies,
             daemon_sets=intent.spec.daemon_sets,
             caps=replace(self._hands.caps, workload_hour=intent.spec.per_workload_hour),
+            waits=intent.spec.waits,
             leader=True,
             synced=seen.facts.synced,
             own_uid=intent.ref.uid if ours else self._own[0],

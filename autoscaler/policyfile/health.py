@@ -33,15 +33,15 @@ class RemediesField(Part):
     """What is done about a cause: report; restart (a new pod, by an eviction that PodDisruptionBudgets may refuse); delete (without)."""
 
     crash_loop: Choice = "report"
-    """A container that crashes again and again: once, after five restarts and ten minutes."""
+    """A container that crashes again and again: once, after five restarts and waits.crashLoopRemedy (ten minutes)."""
     wedged_stateful_set: Choice = "report"
     """A broken pod of an old revision that keeps a StatefulSet's new one from coming."""
     stuck_creating: Choice = "report"
-    """A pod whose sandbox or volumes cannot be set up for 15 minutes, while siblings run on other nodes."""
+    """A pod whose sandbox or volumes cannot be set up for waits.creatingRemedy (15 minutes), while siblings run on other nodes."""
     unready: Choice = "report"
     """A pod that runs but is not ready, as long as most pods of its workload are."""
     failed_pod: Choice = "report"
-    """A pod that failed an hour ago and stays there: it is cleaned up."""
+    """A pod that failed waits.failedRemedy (an hour) ago and stays there: it is cleaned up."""
     daemon_sets: bool = False
     """Whether that goes for pods of DaemonSets too, although the new one comes to the same node."""
 
@@ -54,7 +54,7 @@ class LimitsField(Part):
 
 
 class WaitsField(Part):
-    """How long each cause must last before it is told of, and what counts as a crash loop."""
+    """How long each cause must last before it is told of or acted on, and what counts as a crash loop."""
 
     unschedulable: Wait = 300.0
     """No node has room for the pod."""
@@ -96,6 +96,12 @@ class WaitsField(Part):
     """The Job has failed for good."""
     node_lost: Wait = 50.0
     """A node does not answer; of several policies the shortest wait counts."""
+    crash_loop_remedy: Wait = 600.0
+    """A pod has crashed again and again, before remedies.crashLoop acts on it."""
+    creating_remedy: Wait = 900.0
+    """A pod could not be set up, before remedies.stuckCreating acts on it."""
+    failed_remedy: Wait = 3600.0
+    """A pod has failed, before remedies.failedPod cleans it up."""
 
 
 class HealthPolicySpec(Part):

@@ -15,7 +15,7 @@ from autoscaler.core.health.caps import Caps, Ledger, back_off_s, is_of_lineage,
 from autoscaler.core.health.facts import Controller, Node, Pod, is_true
 from autoscaler.core.health.findings import Finding, PodRef
 from autoscaler.core.health.owners import Rollout
-from autoscaler.core.health.taxonomy import CRASHES, Cause
+from autoscaler.core.health.taxonomy import CRASHES, Cause, Waits
 
 
 class Remedy(StrEnum):
@@ -36,9 +36,6 @@ REMEDIES: Mapping[Cause, str] = {
 """The causes that a new pod may help with, by their names in ``HealthPolicy.spec.remedies``."""
 
 CRASH_RESTARTS_MIN = 5
-CRASH_AGE_S = 600.0
-CREATING_AGE_S = 900.0
-FAILED_AGE_S = 3600.0
 
 
 class Refusal(StrEnum):
@@ -105,6 +102,7 @@ class Allowed:
     remedies: Mapping[str, Remedy] = field(default_factory=dict)
     daemon_sets: bool = False
     caps: Caps = field(default_factory=Caps)
+    waits: Waits = field(default_factory=Waits)
     leader: bool = False
     synced: bool = False
     own_uid: str = ""
@@ -143,7 +141,8 @@ def remedy(case: Case, allowed: Allowed) -> Act | Refuse:
     pod = case.fresh
     if pod is None:
         return Refuse(Refusal.POD_GONE)
-    why = f"{case.finding.cause}: {case.ref.restarts} restarts, for {case.at_s - case.ref.since_s:.0f} s"
+    restarts = f"{case.ref.restarts} restarts, " if case.ref.restarts else ""
+    why = f"{case.finding.cause}: {restarts}for {case.at_s - case.ref.since_s:.0f} s"
     return Act(choice is Remedy.RESTART, pod.namespace, pod.name, pod.uid, pod.resource_version, why)
 
 
@@ -218,32 +217,32 @@ def _by_place(case: Case, allowed: Allowed) -> Iterator[Refuse]:  # noqa: ARG001
         yield Refuse(Refusal.NODE_NOT_READY, case.node.name)
 
 
-def _by_cause(case: Case, allowed: Allowed) -> Iterator[Refuse]:  # noqa: ARG001 - one shape for all checks
+def _by_cause(case: Case, allowed: Allowed) -> Iterator[Refuse]:
     rule = _RULES.get(case.finding.cause)
     if rule is not None:
-        yield from rule(case)
+        yield from rule(case, allowed.waits)
 
 
-def _crash_loop(case: Case) -> Iterator[Refuse]:
+def _crash_loop(case: Case, waits: Waits) -> Iterator[Refuse]:
     if case.ref.restarts < CRASH_RESTARTS_MIN:
         yield Refuse(Refusal.TOO_FEW_RESTARTS, f"{case.ref.restarts} since it began")
-    yield from _lasted(case, CRASH_AGE_S)
+    yield from _lasted(case, waits.crash_loop_remedy_s)
 
 
-def _creating(case: Case) -> Iterator[Refuse]:
-    yield from _lasted(case, CREATING_AGE_S)
+def _creating(case: Case, waits: Waits) -> Iterator[Refuse]:
+    yield from _lasted(case, waits.creating_remedy_s)
     node = "" if case.fresh is None else case.fresh.node
     if not any(each.node and each.node != node and is_true(each.conditions, "Ready") for each in case.siblings):
         yield Refuse(Refusal.NO_SIBLING_ELSEWHERE)
 
 
-def _unready(case: Case) -> Iterator[Refuse]:
+def _unready(case: Case, waits: Waits) -> Iterator[Refuse]:  # noqa: ARG001 - one shape for all rules
     if 2 * len(case.finding.pods) >= case.finding.of:
         yield Refuse(Refusal.MAJORITY, f"{len(case.finding.pods)} of {case.finding.of}")
 
 
-def _failed(case: Case) -> Iterator[Refuse]:
-    yield from _lasted(case, FAILED_AGE_S)
+def _failed(case: Case, waits: Waits) -> Iterator[Refuse]:
+    yield from _lasted(case, waits.failed_remedy_s)
 
 
 def _lasted(case: Case, least_s: float) -> Iterator[Refuse]:
@@ -252,7 +251,7 @@ def _lasted(case: Case, least_s: float) -> Iterator[Refuse]:
         yield Refuse(Refusal.TOO_EARLY, f"{lasted_s:.0f} of {least_s:.0f} s")
 
 
-_RULES: Mapping[Cause, Callable[[Case], Iterator[Refuse]]] = {
+_RULES: Mapping[Cause, Callable[[Case, Waits], Iterator[Refuse]]] = {
     Cause.CRASH_LOOP: _crash_loop,
     Cause.CREATING: _creating,
     Cause.UNREADY: _unready,

@@ -117,7 +117,8 @@ class Waits:
     """How long each cause must last before it is one, in seconds: ``HealthPolicy.spec.waits``.
 
     ``restarts`` within ``restart_window_s`` make a crash loop before ``crash_loop_s`` have passed; a container that has run for
-    ``clean_run_s`` since it last ended is well again; a failed pod is news for ``failed_pod_s``.
+    ``clean_run_s`` since it last ended is well again; a failed pod is news for ``failed_pod_s``. ``…_remedy_s``: how long a pod must have
+    shown the cause before a remedy acts on it.
     """
 
     unschedulable_s: float = 300.0
@@ -140,6 +141,9 @@ class Waits:
     rollout_s: float = 0.0
     job_s: float = 0.0
     node_lost_s: float = 50.0
+    crash_loop_remedy_s: float = 600.0
+    creating_remedy_s: float = 900.0
+    failed_remedy_s: float = 3600.0
 
     def __post_init__(self) -> None:
         """Refuse what is no length of time."""

@@ -13,7 +13,7 @@ from autoscaler.core.health.facts import Condition, Node, Owner, Pod, Subject
 from autoscaler.core.health.findings import Finding, PodRef
 from autoscaler.core.health.owners import Rollout
 from autoscaler.core.health.remedies import REMEDIES, Act, Allowed, Case, Refusal, Refuse, Remedy, remedy
-from autoscaler.core.health.taxonomy import Cause
+from autoscaler.core.health.taxonomy import Cause, Waits
 from tests.core.health.build import NODE, REPLICA_SET, STATEFUL_SET, backing_off, pod, ready
 
 AT_S = 1_700_100_000.0
@@ -101,6 +101,21 @@ def replacement(ago_s: float, *, is_ready: bool = True) -> Pod:
 )
 def test_acts(given: Case, act: Act) -> None:
     assert remedy(given, ALLOWED) == act
+
+
+@pytest.mark.parametrize(
+    ("given", "waits"),
+    [
+        pytest.param(of(Cause.CRASH_LOOP, 30), Waits(crash_loop_remedy_s=30), id="a-crash-loop"),
+        pytest.param(of(Cause.CREATING, 30), Waits(creating_remedy_s=30), id="stuck-creating"),
+        pytest.param(of(Cause.FAILED, 30, fresh={"phase": "Failed"}), Waits(failed_remedy_s=30), id="a-failed-pod"),
+    ],
+)
+def test_a_policy_says_how_long_is_long_enough(given: Case, waits: Waits) -> None:
+    longer = replace(waits, **dict.fromkeys(("crash_loop_remedy_s", "creating_remedy_s", "failed_remedy_s"), 31))
+    made = [remedy(given, replace(ALLOWED, waits=each)) for each in (waits, longer)]
+    assert [type(each) for each in made] == [Act, Refuse]
+    assert made[1] == Refuse(Refusal.TOO_EARLY, "30 of 31 s")
 
 
 def test_deletion_is_an_explicit_choice() -> None:
