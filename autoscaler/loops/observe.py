@@ -27,6 +27,9 @@ from autoscaler.ports import MetricSource, Vector
 CLOSE_AFTER_S = 3.0
 """An observation closes this long after its tick, or a third of the interval if that is shorter."""
 
+LATE_WAIT_S = 0.25
+"""So long a tick waits for a question whose last answer came too late."""
+
 QUESTION_BUDGET_S = 30.0
 """A question that was left to run on is given up after this."""
 
@@ -42,13 +45,17 @@ FRESH_INTERVALS = 2.0
 
 @dataclass(slots=True)
 class _Question:
-    """One query: the try under way, what became of the last one, and the answer that no tick has used yet."""
+    """One query: the try under way, what became of the last one, and the answer that no tick has used yet.
+
+    ``is_late``: the last one took longer than an observation does, so a tick hardly waits for the next one.
+    """
 
     wires: list[Wire] = field(default_factory=list)
     coverage: list[tuple[Wire, bool]] = field(default_factory=list)
     saturation: list[Wire] = field(default_factory=list)
     rests_until_s: float = -inf
     task: asyncio.Task[None] | None = None
+    is_late: bool = False
     vector: Vector | None = None
     signal: Signal = Signal.NOT_ASKED
     detail: str = ""
@@ -59,6 +66,7 @@ class Observer:
 
     def __init__(self, source: MetricSource, clock: Clock, interval_s: float) -> None:
         self._source, self._clock, self._interval_s = source, clock, interval_s
+        self._closes_s = min(interval_s / 3, CLOSE_AFTER_S)
         self._questions: dict[Query, _Question] = {}
         self._details: dict[tuple[str, int], str] = {}
         self._answered: list[Query] = []
@@ -99,25 +107,36 @@ class Observer:
 
     async def ask(self, at_s: float) -> None:
         """Ask everything that is not being asked already, and wait until all have answered or the observation closes."""
-        started = []
+        started: list[asyncio.Task[None]] = []
+        late: list[asyncio.Task[None]] = []
         for query, question in self._questions.items():
             if self._clock.monotonic() < question.rests_until_s:
                 continue
             if question.task is None or question.task.done():
                 question.task = asyncio.create_task(self._answer(query, question, at_s), name=f"query {query.text[:60]}")
-                started.append(question.task)
+                (late if question.is_late else started).append(question.task)
             else:
                 question.signal, question.detail = Signal.TIMEOUT, "still no answer to an earlier tick's question"
-        if not started:
+        await asyncio.gather(self._wait(started, self._closes_s), self._wait(late, min(LATE_WAIT_S, self._closes_s)))
+
+    async def _wait(self, tasks: list[asyncio.Task[None]], seconds: float) -> None:
+        if not tasks:
             return
         try:
-            async with self._clock.timeout(min(self._interval_s / 3, CLOSE_AFTER_S)):
-                await asyncio.wait(started)
+            async with self._clock.timeout(seconds):
+                await asyncio.wait(tasks)
         except TimeoutError:
             return
 
     async def _answer(self, query: Query, question: _Question, at_s: float) -> None:
         question.signal, question.detail = Signal.TIMEOUT, ""
+        began_s = self._clock.monotonic()
+        try:
+            await self._take(query, question, at_s)
+        finally:
+            question.is_late = self._clock.monotonic() - began_s > self._closes_s
+
+    async def _take(self, query: Query, question: _Question, at_s: float) -> None:
         try:
             vector = await self._source.instant(query, at_s, QUESTION_BUDGET_S)
         except AnswerError as error:
