@@ -159,9 +159,7 @@ def _encoded(state: State, ledger: Ledger) -> bytes:
         body = msgspec.json.encode(rows)
     left_out = len(incidents) - len(rows["incidents"])
     if left_out:
-        log.warning(
-            "the saved state has no room for %d of %d incidents: after a restart they would be told of again", left_out, len(incidents)
-        )
+        log.warning("no room to save %d of %d incidents: after a restart they are told of again", left_out, len(incidents))
     return body
 
 

@@ -110,14 +110,15 @@ class Service:
         await self.pass_s(1.0)
 
     async def stop(self, *, kill: bool = False) -> None:
-        """End in order, with a last save; or as a kill does."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            if kill:
-                self.world.store.before_save = _never
-            await self.loop.close(0.0 if kill else 2.0)
-            self.world.store.before_save = None
+        """End in order, with a last save; or as a kill does, in the middle of whatever it does."""
+        if self._task is None:
+            return
+        doomed = asyncio.all_tasks() - {asyncio.current_task()} if kill else {self._task}
+        for task in doomed:
+            task.cancel()
+        await asyncio.gather(*doomed, return_exceptions=True)
+        if not kill:
+            await self.loop.close(2.0)
         self._task = None
 
     async def pass_s(self, seconds: float) -> None:
@@ -140,10 +141,6 @@ class Service:
     def remedies(self) -> list[str]:
         """What was done or refused, in words, each once."""
         return list(dict.fromkeys(done.words for each in self.reports for done in each.remedies))
-
-
-async def _never(_: int) -> None:
-    await asyncio.Event().wait()
 
 
 @asynccontextmanager
