@@ -276,6 +276,7 @@ class HealthLoop:
             "subject": str(finding.subject),
             "container": finding.container,
             "cause": str(finding.cause),
+            "kind": str(change.kind),
             "phase": str(incident.phase),
         }
         _SAID.get(change.kind, log.info)("%s: %s%s, %s%s", where, finding.cause, how_many, change.kind, ending, extra={"fields": fields})
