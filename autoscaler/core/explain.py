@@ -15,6 +15,7 @@ from autoscaler.core.observation import Observation
 from autoscaler.core.roster import SeriesSlot
 from autoscaler.core.spec import GroupSpec, SeriesSpec
 from autoscaler.core.types import REASON_TEXT, SIGNAL_TEXT, Codes, Floats, Mode, Reason, Signal, Singles
+from autoscaler.core.warming import Warmed
 
 COVERAGE = "coverage"
 """In place of a call's key, for what there is to say about a workload's coverage."""
@@ -33,7 +34,10 @@ class TickRecord:
     demand: tuple[Singles, ...]
     details: Mapping[tuple[str, int], str]
     past: tuple[Past, ...] = ()
-    """What was filled into the history before it was decided."""
+    """What was filled into the history before it was decided …"""
+
+    warmed: tuple[Warmed, ...] = ()
+    """… and the policies' states that warm-ups had come to."""
 
 
 def recorded(spec: GroupSpec, observation: Observation, decision: Decision, details: Mapping[tuple[str, int], str]) -> TickRecord:

@@ -100,6 +100,13 @@ class History:
         self._tick = tick
         return replace(observation, series=series)
 
+    def recent(self, call: str, rows: int) -> Singles:
+        """The last ``rows`` rows of a call, or as many as are kept, up to the last recorded tick: a read-only view, oldest first."""
+        ring = self._rings.get(call)
+        if ring is None or self._tick is None:
+            return frozen(np.empty((0, 0), np.float32))
+        return ring.window(self._tick, min(rows, ring.rows))
+
     def restart(self) -> None:
         """Forget everything: after a step of the clock old rows have no place on the grid any more."""
         self._rings.clear()
@@ -153,6 +160,8 @@ class History:
         ring, tick = self._rings[call.key], round(observation.at_s / self.interval_s)
         row = ring.row(tick)
         ring.belief, sudden = doubted(ring.belief, row[0].astype(np.float64), observation.current[call.owner])
+        if not sudden.any():
+            return series
         sudden &= ~exact[call.owner]
         if not sudden.any():
             return series

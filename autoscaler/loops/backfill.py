@@ -60,7 +60,7 @@ class _Course:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class Piece:
     """Recorded loads ``[row, k]`` of some series of one call, from ``first_at_s`` on."""
 
     call: str
@@ -77,7 +77,7 @@ class Backfill:
         self._courses: dict[Query, _Course] = {}
         self._known: set[int] = set()
         self._queue: asyncio.Queue[Query] = asyncio.Queue()
-        self._pieces: list[_Piece] = []
+        self._pieces: list[Piece] = []
         self._age = 0  # of the grid: what was asked for before the clock stepped has no place any more
 
     def wire(self, roster: Roster, *, have_past: bool = True) -> None:
@@ -124,7 +124,7 @@ class Backfill:
     def take(self, spec: GroupSpec) -> tuple[Past, ...]:
         """What has come since the last tick, one :class:`Past` for each call and span."""
         calls = {call.key: call for call in spec.calls}
-        together: dict[tuple[str, float, int], list[_Piece]] = {}
+        together: dict[tuple[str, float, int], list[Piece]] = {}
         for piece in self._pieces:
             if piece.call in calls:
                 together.setdefault((piece.call, piece.first_at_s, piece.load.shape[0]), []).append(piece)
@@ -186,13 +186,13 @@ class Backfill:
             self._recorder.add(metrics.BACKFILLS, "ok")
             course.failures, course.retry_at_s = 0, -inf
             if age == self._age:
-                self._pieces += _pieces(course.wires, matrix)
+                self._pieces += pieces_of(course.wires, matrix)
 
     def _last_grid_s(self) -> float:
         return floor(self._clock.now() / self._interval_s) * self._interval_s
 
 
-def _pieces(wires: list[Wire], matrix: Matrix) -> Iterable[_Piece]:
+def pieces_of(wires: Iterable[Wire], matrix: Matrix) -> Iterable[Piece]:
     """The answer, call by call; a series that is missing in it, or there several times, has no past."""
     places = Places(matrix.labels)
     found: dict[str, list[tuple[Wire, int]]] = {}
@@ -202,4 +202,4 @@ def _pieces(wires: list[Wire], matrix: Matrix) -> Iterable[_Piece]:
             found.setdefault(wire.call, []).append((wire, place))
     for call, picked in found.items():
         load = matrix.values[:, [place for _, place in picked]]
-        yield _Piece(call, float(matrix.at_s[0]), [wire for wire, _ in picked], load)
+        yield Piece(call, float(matrix.at_s[0]), [wire for wire, _ in picked], load)

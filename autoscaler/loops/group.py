@@ -28,8 +28,10 @@ from autoscaler.loops.observe import Observer
 from autoscaler.loops.shards import Kept, digest
 from autoscaler.loops.startup import Startups
 from autoscaler.loops.state import Memories
+from autoscaler.loops.stepping import Walker, walked_apart
 from autoscaler.loops.usage import PodObserver
 from autoscaler.loops.verdicts import Verdicts
+from autoscaler.loops.warm import WarmUps
 from autoscaler.loops.write import Outcome, Standing, Writer
 from autoscaler.ports import NOT_SEEN, Cluster, MetricSource, PodWatch, Recorder, ResourceMetrics, TargetFacts
 
@@ -53,6 +55,7 @@ class Surroundings:
     free: asyncio.Semaphore
     mode: Mode = Mode.ACTIVE
     memories: Memories = field(default_factory=Memories)
+    walk: Walker = walked_apart
     pods: PodWatch | None = None
     usage: ResourceMetrics | None = None
     verdicts: Verdicts = field(default_factory=Verdicts)
@@ -73,6 +76,7 @@ class Group:
         self._pods = PodObserver(around.usage, around.pods, around.clock, interval_s)
         self._startups = startups
         self._backfill = Backfill(around.source, around.clock, around.recorder, interval_s)
+        self._warm_ups = WarmUps(around.source, around.clock, around.recorder, interval_s, around.walk)
         self._history, self._state = History(interval_s), State()
         self._facts: dict[Workload, TargetFacts] = {}
         self._uids: dict[Workload, str] = {}
@@ -94,6 +98,9 @@ class Group:
             self._observer.wire(self.roster)
             self._pods.wire(self.roster)
             self._backfill.wire(self.roster)
+            self._warm_ups.owe(self.roster, [spec.workload for spec in joiners if spec.workload in self._uids])
+        if leavers:
+            self._warm_ups.forget(self.roster)
         for workload in leavers:
             self._facts.pop(workload, None)
             self._uids.pop(workload, None)
@@ -106,6 +113,7 @@ class Group:
         observation = self._observe(at_s)
         if hold:
             self._backfill.lose()
+            self._warm_ups.lose()
             observation = _distrusted(observation)
             # Rows and recommendations carry times of the old clock; windows are seeded afresh with the counts of now.
             self._history.restart()
@@ -115,12 +123,14 @@ class Group:
         past = self._backfill.take(spec)
         for each in past:
             self._history.backfill(each)
+        self._warm_ups.look(spec, observation)
+        self._state, warmed = self._warm_ups.hand_in(self._state, self._history)
         self._state, decision = decide(self._state, observation, spec)
         self._decided = decision, spec
         record = recorded(spec, observation, decision, {**self._observer.details(), **self._pods.details(), **self._target_problems})
         self._recorder.observe(metrics.DECIDE_SECONDS, self._label, value=self._clock.monotonic() - began)
         before = self.records[-1] if self.records else None
-        self.records.append(replace(record, past=past))
+        self.records.append(replace(record, past=past, warmed=warmed))
         self.curves.append((at_s, demand_by_workload(record), decision.observed, decision.replicas))
         self._backfill.answered(at_s, self._observer.answered())
         self._apply(decision)
@@ -130,7 +140,9 @@ class Group:
 
     async def fill(self) -> None:
         """Ask for the past that the group has not seen, beside its ticks, until cancelled."""
-        await self._backfill.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._backfill.run())
+            tasks.create_task(self._warm_ups.run())
 
     async def close(self, seconds: float) -> None:
         """Let writes under way finish for that long, and stop asking."""
@@ -215,12 +227,14 @@ class Group:
             for workload in reborn:
                 self.writer.forget(workload)
                 self._startups.forget(workload)
+                self._warm_ups.owe(self.roster, (), (place.serial for place in self.roster.series(workload).values()))
                 log.info("%s was deleted and created again: its history starts afresh", workload)
         return first_seen
 
     def _remember(self, first_seen: list[Workload], at_s: float, current: Floats) -> None:
         """Go on from what an earlier process kept of workloads that are seen for the first time."""
         spec, found, series = self.roster.spec, dict[int, Memory](), dict[str, dict[int, SeriesFields]]()
+        restored = set[int]()
         for workload in first_seen:
             kept, slot = self._memories.claim(self._uids[workload]), self.roster.slot(workload)
             if kept is not None and kept.memory.at_s < at_s:  # one from the future was written by another clock
@@ -229,10 +243,12 @@ class Group:
                 for each, place in self.roster.series(workload).items():
                     if fields := kept.series.get(digest(place.call, each)):
                         series.setdefault(place.call, {})[place.slot] = fields
+                        restored.add(place.serial)
         if found:
             self._state = remembering(self._state, spec, at_s, current, found)
             for call in spec.calls:
                 self._state = with_policy_fields(self._state, call, series.get(call.key, {}))
+        self._warm_ups.owe(self.roster, first_seen, restored)
 
     def scale_ups(self) -> dict[str, ScaleUp]:
         """Our last write to each workload, where that was a scale-up, by its uid."""

@@ -14,9 +14,10 @@ from autoscaler.loops.board import Board
 from autoscaler.loops.group import Surroundings
 from autoscaler.loops.scaling import ScalingLoop
 from autoscaler.loops.state import StateKeeper
+from autoscaler.loops.stepping import Walker
 from autoscaler.testing.recorder import MemoryRecorder
 from tests.core import build
-from tests.loops.rig import INTERVAL_S, START_S
+from tests.loops.rig import INTERVAL_S, START_S, walked_here
 
 
 class MemoryStore:
@@ -50,6 +51,7 @@ class World:
         self.source, self.cluster = MemorySource(self.clock), MemoryCluster(self.clock, Plant(startup_s=0.0))
         self.specs = list(specs)
         self.loads = {spec.workload.name: float(replicas) for spec in specs}
+        self.walk: Walker = walked_here
         self.written: list[tuple[Workload, int]] = []
         for spec in specs:
             self.cluster.create(spec.workload, replicas)
@@ -66,7 +68,7 @@ class World:
             self._pods = asyncio.create_task(self.cluster.run())
         self.keeper = StateKeeper(self.store, self.clock, self.recorder)
         free = asyncio.Semaphore(2)
-        around = Surroundings(self.source, self.cluster, self.clock, self.recorder, free, self.mode, self.keeper.memories)
+        around = Surroundings(self.source, self.cluster, self.clock, self.recorder, free, self.mode, self.keeper.memories, self.walk)
         self.loop = ScalingLoop(around)
         self.keeper.keep(self.loop.keep)
         self.shown = MemoryRecorder()

@@ -11,9 +11,11 @@ from autoscaler.clock import ManualClock
 from autoscaler.core.plant import Plant
 from autoscaler.core.spec import Query, SeriesSpec, WorkloadSpec
 from autoscaler.core.types import Mode
+from autoscaler.core.warming import Walk, walked
 from autoscaler.loops.board import Board
 from autoscaler.loops.group import Surroundings
 from autoscaler.loops.scaling import ScalingLoop
+from autoscaler.loops.stepping import Answer, Walker
 from autoscaler.ports import PodWatch, ResourceMetrics
 from autoscaler.testing.recorder import MemoryRecorder
 from tests.core import build
@@ -28,6 +30,11 @@ def scaled(name: str, **changes: Any) -> WorkloadSpec:  # noqa: ANN401 - fields 
     return build.spec(name, **{"series": (series,), **changes})
 
 
+async def walked_here(walk: Walk) -> Answer:
+    """Steps over a past in this process."""
+    return walked(walk)
+
+
 @dataclass
 class Rig:
     """One running loop; nothing happens until :meth:`pass_ticks`."""
@@ -37,12 +44,13 @@ class Rig:
     mode: Mode = Mode.ACTIVE
     pods: PodWatch | None = None
     usage: ResourceMetrics | None = None
+    walk: Walker = walked_here
 
     def __post_init__(self) -> None:
         self.source = MemorySource(self.clock)
         self.cluster = MemoryCluster(self.clock, Plant(startup_s=0.0))
         self.around = Surroundings(self.source, self.cluster, self.clock, self.recorder, asyncio.Semaphore(2), self.mode)
-        self.loop = ScalingLoop(replace(self.around, pods=self.pods, usage=self.usage))
+        self.loop = ScalingLoop(replace(self.around, pods=self.pods, usage=self.usage, walk=self.walk))
         self.board = Board(self.loop, self.cluster, self.recorder)
         self.loads: dict[str, float] = {}
 
