@@ -86,10 +86,14 @@ BASE = {"type": "webhook", "url": "http://a"}
         pytest.param({"ops": {"url": "http://a"}}, "sinks.ops.type: expected one of alertmanager, pagerduty, slack, webhook", id="no-type"),
         pytest.param({"ops": {"type": "teams"}}, "sinks.ops.type: expected one of alertmanager, pagerduty, slack, webhook", id="type"),
         pytest.param({"ops": BASE | {"urll": "x"}}, "sinks.ops.urll: no such setting; did you mean url?", id="misspelt"),
-        pytest.param({"ops": BASE | {"routing_key_file": "x"}}, "sinks.ops.routing_key_file: no such setting; expected one of", id="another's"),
+        pytest.param(
+            {"ops": BASE | {"routing_key_file": "x"}}, "sinks.ops.routing_key_file: no such setting; did you mean key_file?", id="another's"
+        ),
         pytest.param({"ops": {"type": "webhook"}}, "sinks.ops: give just one of url and url_file", id="no-url"),
         pytest.param({"ops": BASE | {"url_file": "/x"}}, "sinks.ops: give just one of url and url_file", id="both-urls"),
-        pytest.param({"ops": BASE | {"url": f"ftp://{SECRET}"}}, "sinks.ops.url: expected http://HOST[:PORT][/PATH] or https://…", id="url"),
+        pytest.param(
+            {"ops": BASE | {"url": f"ftp://{SECRET}"}}, "sinks.ops.url: expected http://HOST[:PORT][/PATH] or https://…", id="url"
+        ),
         pytest.param(
             {"ops": BASE | {"url": f"http://u:{SECRET}@a"}},
             "sinks.ops: a user name or password in url is shown in places; give username and password_file",

@@ -225,7 +225,7 @@ def markdown(story: Story) -> str:
     parts = [f"**{escape_markdown(story.title)}**", "", escape_markdown(story.summary), ""]
     parts += [f"- {label}: {escape_markdown(value)}" for label, value in story.facts]
     for section in story.sections:
-        parts += ["", f"{section.heading}:", "", code_block(section.lines)]
+        parts += ["", f"{escape_markdown(section.heading)}:", "", code_block(section.lines)]
     return "\n".join(parts)
 
 

@@ -76,7 +76,7 @@ def test_markdown_has_the_same_in_blocks() -> None:
     shown = markdown(tell(WHOLE))
     assert shown.startswith("**CrashLoop\\: Deployment shop\\/web, container app, 3 of 10 pods**\n\nContainer app of")
     assert "- Exit code: 1\\: the program's own error\n" in shown
-    assert "Log of pod web-7d4b9c8f5-b, last lines:\n\n```\nconnecting to db\npanic: no such table\n```" in shown
+    assert "Log of pod web\\-7d4b9c8f5\\-b, last lines:\n\n```\nconnecting to db\npanic: no such table\n```" in shown
 
 
 @pytest.mark.parametrize(
