@@ -57,12 +57,15 @@ class MemoryPods:
         self._numbers = count(1)
         self._news = asyncio.Event()
 
-    def create(self, workload: Workload, replicas: int, template: Template | None = None) -> None:
-        """Make a workload with healthy pods. Of a kind that nobody watches (a custom resource) there are just pods that name it."""
+    def create(self, workload: Workload, replicas: int, template: Template | None = None, uid: str = "") -> None:
+        """Make a workload with healthy pods. Of a kind that nobody watches (a custom resource) there are just pods that name it.
+
+        ``uid``: by which another adapter knows it already.
+        """
         if workload in self._made:
             raise ValueError(f"{workload} exists already")
         number = next(self._numbers)
-        own = Owner(workload.kind, workload.name, f"uid-{number}")
+        own = Owner(workload.kind, workload.name, uid or f"uid-{number}")
         top = Controller(
             workload.kind,
             workload.namespace,
