@@ -37,7 +37,7 @@ from autoscaler.ports import PodActions, PodWatch, Recorder, StateStore
 log = logging.getLogger(__name__)
 
 PACE_S = 0.5
-"""So far apart two passes begin, at least: what a watch brings is judged within a second."""
+"""So far apart two passes begin, at least, and twice as far as one takes: what a watch brings is judged within a second."""
 
 TURN_S = 10.0
 """And at most: much becomes due by time alone."""
@@ -160,7 +160,7 @@ class HealthLoop:
                 news_s = self._clock.monotonic()
             except TimeoutError:
                 continue
-            await self._clock.sleep_until(began + PACE_S)
+            await self._clock.sleep_until(began + max(PACE_S, 2 * (self._looked_s - began)))
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:

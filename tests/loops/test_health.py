@@ -267,7 +267,10 @@ class TestTurning:
             assert service.told() == [CRASH_LOOP]
 
     async def test_a_loop_that_hangs_is_told_of(self, world: World) -> None:
-        world.store.before_load = asyncio.Event().wait
+        async def never() -> None:
+            await asyncio.Event().wait()
+
+        world.store.before_load = never
         async with serving(world) as service:
             await service.pass_s(STUCK_S + 4)
             assert service.loop.stuck() == ["the health loop has not finished a pass for 65 s"]

@@ -1,7 +1,7 @@
 """Both halves at once: what the health loop says of a rollout reaches the scaling loop's next tick, and no more than that."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from math import nan
@@ -46,7 +46,7 @@ class Both:
     def owned(self) -> tuple[Pod, ...]:
         return self.pods.owned(WORKLOAD) or ()
 
-    def crash(self, pods: list[Pod], restarts: int, code: int = 1, reason: str = "Error") -> None:
+    def crash(self, pods: Sequence[Pod], restarts: int, code: int = 1, reason: str = "Error") -> None:
         for pod in pods:
             self.pods.put(Ill.crashing(pod, self.rig.clock.now(), restarts, code, reason))
 
