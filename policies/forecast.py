@@ -236,6 +236,8 @@ def _answer(view: View, state: ForecastState, ahead: Outlook, lead_s: Floats) ->
 
 def _flooded(view: View, state: ForecastState, lead_s: Floats) -> tuple[Floats, Floats]:
     """What is asked for while demand is hidden by saturation, and until when it stays at that."""
+    if not view.saturated.any():
+        return full(lead_s.size, 0.0), full(lead_s.size, np.nan)
     ready = np.where(np.isnan(view.ready), view.current, view.ready)
     again = view.saturated & ~(view.at_s < state.flood_until_s)
     guess = np.clip(_FLOOD_HIGHEST * state.highest, _FLOOD_MIN * ready, _FLOOD_MAX * ready)

@@ -191,6 +191,8 @@ def _zero(guards: GuardState, observation: Observation, here: Bools, exact: Bool
     ``exact``: until our next write, as in the HPA, whose condition ScaledToZero outlives counts that others set.
     """
     ours_now = observation.written_to == 0
+    if not (guards.zero_ours.any() or ours_now.any()):
+        return guards.zero_ours, guards.zero_ours
     raised = (guards.zero_seen & here & (observation.current > 0) & ~exact) | (observation.written_to > 0)
     zero_ours = (guards.zero_ours & ~raised) | ours_now
     zero_seen = zero_ours & ((guards.zero_seen & ~ours_now) | (here & (observation.current == 0)))

@@ -133,6 +133,9 @@ def no_data(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     counted = np.where(failing, draft.state.failures + 1, np.where(silent & doubted, draft.state.failures, 0.0))
     failures = np.where(off, draft.state.failures, counted)
     partial = ~off & ~silent & _unsure(context) & (wanted < current)
+    if not (silent.any() or partial.any()):
+        replicas = np.where(off, current, wanted)
+        return Draft(replicas, partial, off, replace(draft.state, failures=frozen(failures))), reason
     fallback = failing & (failures >= spec.fallback_after)
     if fallback.any():
         fallback &= (spec.fallback_when != _IF_HIGHER) | (spec.fallback_replicas > current)
@@ -194,13 +197,15 @@ def stabilisation(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     window_s = context.spec.workloads.window_s
     longest_s = window_s.max(initial=0.0)
     wanted, state = draft.replicas, draft.state
+    if longest_s <= 0:
+        return draft, np.zeros(wanted.size, np.int8)
     free = ~draft.off & ~draft.held
     start_up, start_down = context.at_s - window_s
     bottom = np.fmin(wanted, extreme(state, start_up, np.fmin))
     top = np.fmax(wanted, extreme(state, start_down, np.fmax))
     below_min = (context.current > 0) & (context.current < context.min)
     records = free & ~below_min & (context.current <= context.max)
-    if longest_s > 0 and records.any():
+    if records.any():
         row = np.where(records, wanted, np.nan)
         state = replace(state, recommendations=added(state.recommendations, context.at_s, row, context.at_s - longest_s))
     # The HPA with `behavior`: the current count, raised to `bottom`, then lowered to `top`; without it: `top`, whatever the count.
@@ -219,6 +224,8 @@ def rate(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     From zero one replica is always allowed, as no per cent of nothing is any.
     """
     spec, current, wanted = context.spec.workloads, context.current, draft.replicas
+    if not (spec.rule_period_s.any() or spec.select.any() or spec.classic.any()):
+        return draft, np.zeros(wanted.size, np.int8)
     disabled = ~spec.classic & (spec.select == _DISABLED)
     ceiling, floor = np.maximum(2 * current, 4), full(current.size, -np.inf)
     if not (spec.classic | (spec.serial == 0)).all():
@@ -281,6 +288,8 @@ def health(draft: Draft, context: Context) -> tuple[Draft, Codes]:
 
 def schedule(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     """The bounds of the schedule windows that are open now, at once."""
+    if not (context.scheduled_min.any() or context.scheduled_max.any()):
+        return draft, np.zeros(draft.replicas.size, np.int8)
     low = np.where(context.scheduled_min, context.min, -np.inf)
     high = np.where(context.scheduled_max, context.max, np.inf)
     return _clipped(draft, low, high, Reason.SCHEDULE_MIN, Reason.SCHEDULE_MAX)
@@ -303,6 +312,8 @@ def _clipped(draft: Draft, low: Floats, high: Floats, below: Reason, above: Reas
 
 def mode(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     """Paused keeps the count; a dry run keeps the decision, which is then not applied."""
+    if not context.mode.any():
+        return draft, np.zeros(draft.replicas.size, np.int8)
     paused = ~draft.off & (context.mode == _PAUSED)
     dry = ~draft.off & (context.mode == _DRY_RUN)
     reason = np.zeros(draft.replicas.size, np.int8)
