@@ -4,6 +4,7 @@
        └─ api: Api ── create(manifest) → Resource: replicas(), scale(), set_status(), pods(), wait()
        └─ service_account(...) → a kubeconfig with exactly the rules that are given
     Prometheus ── scrape(job, targets), query(), fill() with history, stop, kill, restart
+    Alertmanager ── alerts(), groups(), and a receiver that keeps what it is notified of
     Exporter ── replay(trace, speed), set_rate(): the counter `http_requests_total{namespace,app}`
     Proxy ── between the service and a server: what it asked, and hold_requests(), hold_answers() of what fits
     Audit ── the API server's own record of what a service account asked and wrote
@@ -16,6 +17,7 @@ The parts are real, so they need real time: wait_until() is the one way to wait,
 """
 
 from tests.cluster.rig import objects
+from tests.cluster.rig.alertmanager import Alertmanager
 from tests.cluster.rig.api import Api
 from tests.cluster.rig.audit import Audit
 from tests.cluster.rig.control_plane import ControlPlane
@@ -32,6 +34,7 @@ from tests.cluster.rig.wait import wait_until
 __all__ = [
     "BINARY",
     "TRACES",
+    "Alertmanager",
     "Api",
     "ApiError",
     "Audit",
