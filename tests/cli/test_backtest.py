@@ -188,6 +188,15 @@ def test_a_load_that_is_none_is_refused(run: Run, tmp_path: Path, csv: str, comp
     assert complaint in done.stderr
 
 
+def test_of_a_policy_for_many_one_workload_is_chosen(run: Run, folder: Path) -> None:
+    many = POLICY.replace("scaleTargetRef: {name: web}", "targets: {kind: Deployment, selector: {}}")
+    (folder / "policy.yaml").write_text(many.replace("sum(rate(http_requests_total[1m]))'", "load', labels: {name: app}"))
+    done = run(*OWN, *QUICK)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "the policy is for many workloads; choose one of them with --workload" in done.stderr
+    assert run(*OWN, *QUICK, "--workload", "shop/api").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
