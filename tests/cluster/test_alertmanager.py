@@ -26,8 +26,7 @@ from autoscaler.loops.delivery import Sink
 from autoscaler.loops.reports import Reports, Telling
 from autoscaler.ports import Notifier
 from autoscaler.testing.recorder import MemoryRecorder
-from tests.cluster.rig.alertmanager import Alertmanager
-from tests.cluster.rig.wait import wait_until
+from tests.cluster.rig import Alertmanager, wait_until
 from tests.core.health.corpus import CORPUS
 from tests.core.health.telling import finding, hostile, incident, report
 
@@ -72,7 +71,9 @@ async def test_they_fire_group_and_resolve(alertmanager: Alertmanager) -> None:
         for made in [*firing, about("web", Kind.UPDATED, reason="another", exit_code=137, of=99)]:
             await sink.send(made, 5.0)
         assert workloads(alertmanager.alerts()) == ["api: CrashLoop", "pay: CrashLoop", "web: CrashLoop", "web: OutOfMemory"]
-        groups = {(group["labels"]["namespace"], group["labels"]["alertname"]): workloads(group["alerts"]) for group in alertmanager.groups()}
+        groups = {
+            (group["labels"]["namespace"], group["labels"]["alertname"]): workloads(group["alerts"]) for group in alertmanager.groups()
+        }
         assert groups == {
             ("shop", "CrashLoop"): ["api: CrashLoop", "web: CrashLoop"],
             ("shop", "OutOfMemory"): ["web: OutOfMemory"],
