@@ -15,6 +15,7 @@ from autoscaler.settings import Settings
 PAGE = (Path(__file__).parents[2] / "docs" / "health.md").read_text("utf-8")
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| `")]
 CAUSES = [row for row in ROWS if len(row) == 5]
+REMEDY_ROWS = [row for row in ROWS if len(row) == 4]
 NAMED = re.compile(r"`(\w+)`")
 
 
@@ -27,9 +28,13 @@ def test_each_cause_has_its_remedy() -> None:
     assert {name: remedy for name, remedy in told.items() if remedy} == {str(cause): name for cause, name in REMEDIES.items()}
 
 
+def test_every_remedy_has_a_row() -> None:
+    assert sorted(row[0].strip("`") for row in REMEDY_ROWS) == sorted(REMEDIES.values())
+
+
 def test_every_wait_is_told_with_its_default() -> None:
     told = {}
-    for _, _, names, defaults, _ in CAUSES:
+    for _, _, names, defaults, *_ in [*CAUSES, *REMEDY_ROWS]:
         told |= dict(zip(NAMED.findall(names), defaults.split(", ") if defaults else [], strict=True))
     told["cleanRun"] = re.search(r"`cleanRun` \((\w+)\)", PAGE)[1]  # type: ignore[index]
     assert told == {name: str(value) for name, value in waits_as_given(Waits()).items()}
