@@ -314,8 +314,11 @@ class Views(Protocol):
         """
         ...
 
-    def incidents(self) -> list[dict[str, Any]]:
-        """What is or was lately wrong with workloads' pods: open incidents first, then the newest. No log text, event or template."""
+    def incidents(self, readable: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
+        """What is or was lately wrong with workloads' pods: open incidents first, then the newest.
+
+        Log text, events and template changes only in the namespaces that are ``readable``; none unless somebody has checked.
+        """
         ...
 
     def alive(self) -> list[str]:

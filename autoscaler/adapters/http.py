@@ -12,6 +12,9 @@ path                                      answer
 ``/``                                     the page, which shows what the API has
 ========================================  =============================================================================
 
+What pods have written (logs, warning events, template changes) is in ``/api/v1/incidents`` for bearer tokens alone whose owner may
+``get pods/log`` in the namespace; to all others ``withheld`` says so.
+
 Errors below ``/api`` are problem documents (RFC 9457). A fault of ours is logged under an id, and only the id is told.
 """
 
@@ -32,8 +35,8 @@ import msgspec
 import numpy as np
 from aiohttp import web
 
-from autoscaler.errors import ConfigError
-from autoscaler.ports import Views
+from autoscaler.errors import AutoscalerError, ConfigError
+from autoscaler.ports import Access, Views
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +70,14 @@ class Exposition(Protocol):
 
 
 @asynccontextmanager
-async def serve(views: Views, exposition: Exposition, host: str, port: int) -> AsyncIterator[str]:
+async def serve(views: Views, exposition: Exposition, host: str, port: int, access: Access | None = None) -> AsyncIterator[str]:
     """Answer on ``host:port`` while the context is open; yields the address, such as ``http://127.0.0.1:8080``.
 
-    Port 0 takes any free one. Raises ConfigError if the address cannot be bound.
+    Port 0 takes any free one. ``access`` says who may see what pods have written; None: nobody. Raises ConfigError if the address cannot
+    be bound.
     """
     loop = asyncio.get_running_loop()
-    runner = web.AppRunner(_application(views, exposition), shutdown_timeout=SHUTDOWN_S)
+    runner = web.AppRunner(_application(views, exposition, access), shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     server = cast("web.Server", runner.server)  # None only before setup
     try:
@@ -107,7 +111,7 @@ def _address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _application(views: Views, exposition: Exposition) -> web.Application:
+def _application(views: Views, exposition: Exposition, access: Access | None) -> web.Application:
     app = web.Application(middlewares=[_answer_errors])
     app.on_response_prepare.append(_add_headers)
 
@@ -138,8 +142,8 @@ def _application(views: Views, exposition: Exposition) -> web.Application:
             return _problem(404, f"no policy scales {which}; /api/v1/workloads lists what is scaled")
         return _json(200, found)
 
-    async def incidents(_: web.Request) -> web.Response:
-        return _json(200, views.incidents())
+    async def incidents(request: web.Request) -> web.Response:
+        return _json(200, await _incidents(views, access, request))
 
     get("/healthz", healthz)
     get("/readyz", readyz)
@@ -150,6 +154,40 @@ def _application(views: Views, exposition: Exposition) -> web.Application:
     for file in PAGE:
         get("/" if file == "index.html" else f"/{file}", _static(file))
     return app
+
+
+WITHHELD = "logs, warning events and template changes: send a bearer token whose owner may get pods/log in this namespace"
+
+_ASKED_AT_ONCE = 8
+
+
+async def _incidents(views: Views, access: Access | None, request: web.Request) -> list[dict[str, Any]]:
+    """The rows with what whoever asks may see; of all others, why it is withheld."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    why: dict[str, str] = {}
+    readable: set[str] = set()
+    if access is not None and scheme.lower() == "bearer" and token.strip():
+        namespaces = sorted({row["namespace"] for row in views.incidents()} - {""})
+        for start in range(0, len(namespaces), _ASKED_AT_ONCE):
+            asked = namespaces[start : start + _ASKED_AT_ONCE]
+            answers = await asyncio.gather(*(_may_read(access, token.strip(), namespace) for namespace in asked))
+            why |= dict(zip(asked, answers, strict=True))
+        readable = {namespace for namespace, reason in why.items() if not reason}
+    rows = views.incidents(frozenset(readable))
+    for row in rows:
+        if row["namespace"] and row["namespace"] not in readable:
+            row["withheld"] = why.get(row["namespace"], WITHHELD)
+    return rows
+
+
+async def _may_read(access: Access, token: str, namespace: str) -> str:
+    """Why not; empty: it may. What cannot be found out is a no."""
+    try:
+        allowed = await access.may_read_logs(token, namespace)
+    except AutoscalerError as error:
+        log.warning("who may read logs cannot be found out: %s", error)
+        return "whether this token may read logs could not be checked; the service's log has the reason"
+    return "" if allowed else f"{WITHHELD}; this one's may not"
 
 
 def _static(name: str) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -111,9 +111,12 @@ class Board:
             "decisions": [explained(record, slot, series) for record in ours],
         }
 
-    def incidents(self) -> list[dict[str, Any]]:
-        """What is or was lately wrong with workloads that a HealthPolicy selects: open incidents first, then the newest."""
-        return [] if self._health is None else self._health.rows()
+    def incidents(self, readable: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
+        """What is or was lately wrong with workloads that a HealthPolicy selects: open incidents first, then the newest.
+
+        What pods have written only in the ``readable`` namespaces.
+        """
+        return [] if self._health is None else self._health.rows(readable)
 
     def _members(self) -> Iterable[Workload]:
         return (workload for group in self._loop.groups.values() for workload in group.roster.members())

@@ -223,16 +223,20 @@ class HealthLoop:
         late_s = self._clock.monotonic() - self._looked_s
         return [f"the health loop has not finished a pass for {late_s:.0f} s"] if late_s > STUCK_S else []
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Every incident that a policy is for: open ones first, then the newest."""
+    def rows(self, readable: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
+        """Every incident that a policy is for: open ones first, then the newest; in ``readable`` namespaces with what pods have written."""
         found = [(each, self._known.reach.of(each.finding)) for each in incidents.by_importance(self._told_of().values())]
         breaker = self.state.breakers.open.get(CLUSTER)
         if breaker is not None and self._rules.policies.specs:
             found.insert(0, (mass_failure(breaker), self._rules.policies.specs))
-        return [
-            incidents.row(each, self._remedies.done.get(each.finding.key, ()), map(str, specs), self._ward.evidence(each.finding.key))
-            for each, specs in found
-        ]
+        rows = []
+        for each, specs in found:
+            evidence = self._ward.evidence(each.finding.key)
+            row = incidents.row(each, self._remedies.done.get(each.finding.key, ()), map(str, specs), evidence)
+            if evidence is not None and each.finding.subject.namespace in readable:
+                row |= incidents.withheld(evidence)
+            rows.append(row)
+        return rows
 
     def standing(self) -> tuple[Report, ...]:
         """A report of every open incident that has been told of, as of now: for sinks in which what is not repeated expires."""

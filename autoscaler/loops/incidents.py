@@ -9,6 +9,7 @@ from typing import Any
 
 from autoscaler.core.health.findings import Key
 from autoscaler.core.health.lifecycle import Incident, Phase
+from autoscaler.core.health.redact import one_line
 from autoscaler.core.health.report import Done, Evidence
 from autoscaler.core.health.taxonomy import CAUSE_TEXT, exit_meaning
 
@@ -39,16 +40,28 @@ def row(incident: Incident, done: Iterable[Done], policies: Iterable[str], evide
         "pods": [each._asdict() for each in finding.pods[:PODS_SHOWN]],
         "pods_affected": len(finding.pods),
         "pods_in_all": finding.of,
-        "reason": finding.reason,
+        "reason": one_line(finding.reason),
         "exit_code": finding.exit_code if finding.exit_code >= 0 else None,
         "exit_meaning": exit_meaning(finding.exit_code) if finding.exit_code >= 0 else "",
         "restarts": finding.restarts,
         "revisions": list(finding.revisions),
-        "notes": list(finding.notes),
+        "notes": [one_line(note) for note in finding.notes],
         "policies": list(policies),
-        "remedies": [asdict(each) | {"cause": str(each.cause)} for each in done],
+        "remedies": [asdict(each) | {"cause": str(each.cause), "words": one_line(each.words)} for each in done],
         "limits": "" if evidence is None else evidence.limits,
         "missing": [] if evidence is None else list(evidence.missing),
+    }
+
+
+def withheld(evidence: Evidence) -> dict[str, Any]:
+    """What only those may see who may read the logs of the namespace's pods."""
+    return {
+        "log_of": evidence.pod,
+        "log": [one_line(line) for line in evidence.log],
+        "message": one_line(evidence.message),
+        "warnings": [one_line(line) for line in evidence.warnings],
+        "revision": one_line(evidence.revision),
+        "template_diff": [one_line(line) for line in evidence.template_diff],
     }
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import autoscaler
-from autoscaler.adapters.http import serve
-from autoscaler.errors import ConfigError
+from autoscaler.adapters.http import WITHHELD, serve
+from autoscaler.errors import AutoscalerError, ConfigError, PermanentError, TransientError
 
 DASHBOARD = Path(autoscaler.__file__).parent / "dashboard"
 
@@ -42,8 +42,9 @@ class FakeViews:
         rows: list[dict[str, Any]] = self.rows
         return rows
 
-    def incidents(self) -> list[dict[str, Any]]:
-        return [{"namespace": "shop", "kind": "Deployment", "name": "web", "cause": "CrashLoop", "fired_s": nan}]
+    def incidents(self, readable: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = [{"namespace": name, "cause": "CrashLoop", "fired_s": nan} for name in ("shop", "bank", "")]
+        return [row | ({"log": ["panic"]} if row["namespace"] in readable else {}) for row in rows]
 
     def workload(self, namespace: str, name: str, kind: str = "") -> dict[str, Any] | None:
         return self.found.get((namespace, name, kind))
@@ -140,7 +141,60 @@ async def test_json_is_what_any_parser_takes(site: Site, value: dict[str, Any], 
 async def test_incidents(site: Site) -> None:
     status, body = await site.ask("/api/v1/incidents")
     assert status == 200
-    assert json.loads(body) == [{"namespace": "shop", "kind": "Deployment", "name": "web", "cause": "CrashLoop", "fired_s": None}]
+    assert json.loads(body) == [
+        {"namespace": "shop", "cause": "CrashLoop", "fired_s": None, "withheld": WITHHELD},
+        {"namespace": "bank", "cause": "CrashLoop", "fired_s": None, "withheld": WITHHELD},
+        {"namespace": "", "cause": "CrashLoop", "fired_s": None},
+    ]
+
+
+@dataclass
+class FakeAccess:
+    """Knows one token, which may read the logs of one namespace."""
+
+    error: AutoscalerError | None = None
+    asked: list[str] = field(default_factory=list)
+
+    async def may_read_logs(self, token: str, namespace: str) -> bool:
+        self.asked.append(namespace)
+        if self.error is not None:
+            raise self.error
+        return token == "opensesame" and namespace == "shop"
+
+
+@pytest.mark.parametrize(
+    ("header", "error", "logs", "withheld", "asked"),
+    [
+        pytest.param("Bearer opensesame", None, [True, False, False], [None, f"{WITHHELD}; this one's may not", None], 2, id="may"),
+        pytest.param("bearer  opensesame ", None, [True, False, False], [None, f"{WITHHELD}; this one's may not", None], 2, id="odd-case"),
+        pytest.param("Bearer other", None, [False] * 3, [f"{WITHHELD}; this one's may not"] * 2 + [None], 2, id="may-not"),
+        pytest.param("", None, [False] * 3, [WITHHELD, WITHHELD, None], 0, id="no-token"),
+        pytest.param("Bearer ", None, [False] * 3, [WITHHELD, WITHHELD, None], 0, id="empty-token"),
+        pytest.param("Basic opensesame", None, [False] * 3, [WITHHELD, WITHHELD, None], 0, id="another-scheme"),
+        pytest.param("Bearer opensesame", TransientError("503"), [False] * 3, None, 2, id="cannot-be-checked-now"),
+        pytest.param("Bearer opensesame", PermanentError("403"), [False] * 3, None, 2, id="may-not-be-checked"),
+    ],
+)
+async def test_what_pods_wrote_is_for_those_who_may_read_it(
+    header: str, error: AutoscalerError | None, logs: list[bool], withheld: list[str | None] | None, asked: int
+) -> None:
+    access = FakeAccess(error)
+    async with serve(FakeViews(), FakeExposition(), "127.0.0.1", 0, access) as address, aiohttp.ClientSession() as client:
+        answer = await Site(FakeViews(), address, client).ask("/api/v1/incidents", headers={"Authorization": header} if header else {})
+    rows = json.loads(answer[1])
+    assert [("log" in row) for row in rows] == logs
+    told = [row.get("withheld") for row in rows]
+    if withheld is None:
+        assert told == ["whether this token may read logs could not be checked; the service's log has the reason"] * 2 + [None]
+    else:
+        assert told == withheld
+    assert len(access.asked) == asked
+
+
+async def test_where_nobody_can_be_checked_nobody_sees_it() -> None:
+    async with serve(FakeViews(), FakeExposition(), "127.0.0.1", 0) as address, aiohttp.ClientSession() as client:
+        _, body = await Site(FakeViews(), address, client).ask("/api/v1/incidents", headers={"Authorization": "Bearer opensesame"})
+    assert "panic" not in body
 
 
 @pytest.mark.parametrize(
