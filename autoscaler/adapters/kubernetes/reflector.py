@@ -35,6 +35,7 @@ Key: TypeAlias = tuple[str, str]
 
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _STEADY_S = 10.0  # a watch that lived that long was a good one
+_OUTAGE = 3  # so many failures in a row without an answer are an outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class Reflector(Generic[T]):
         self._doubt = ""
         self._limit: asyncio.Timeout | None = None
         self._backoff = Backoff(around.random)
+        self._unanswered = 0
 
     @property
     def objects(self) -> Mapping[Key, T]:
@@ -161,8 +163,11 @@ class Reflector(Generic[T]):
         """Wait before the next attempt: not at all after a good watch that the server ended in order, else longer each time."""
         clock = self._around.clock
         steady = clock.monotonic() - self._opened_at >= _STEADY_S
-        if steady:
+        answered = isinstance(error, GoneError | PermanentError)
+        # A server that is back refuses at first what it has not read the roles for, then calls our version too old: no part of the outage.
+        if steady or (answered and self._unanswered >= _OUTAGE):
             self._backoff.succeeded()
+        self._unanswered = 0 if answered or error is None else self._unanswered + 1
         delay = 0.0 if steady and error is None else self._backoff.next_s()
         if isinstance(error, TransientError) and error.retry_after_s is not None:
             delay += error.retry_after_s
