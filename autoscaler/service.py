@@ -28,13 +28,15 @@ from autoscaler.core.types import Mode
 from autoscaler.errors import ConfigError
 from autoscaler.loops.board import Board
 from autoscaler.loops.group import Surroundings
+from autoscaler.loops.delivery import Sink
 from autoscaler.loops.health import Care, HealthLoop, Ward
+from autoscaler.loops.reports import Reports, Telling
 from autoscaler.loops.scaling import ScalingLoop
 from autoscaler.loops.shards import SHARDS
 from autoscaler.loops.state import StateKeeper
 from autoscaler.loops.targets import Targets
 from autoscaler.loops.verdicts import Verdicts
-from autoscaler.ports import Cluster, MetricSource, PodActions, PodWatch, PolicySet, PolicySource, Recorder, ResourceMetrics, StateStore
+from autoscaler.ports import Access, Cluster, EvidenceSource, MetricSource, Notifier, PodActions, PodWatch, PolicySet, PolicySource, Recorder, ResourceMetrics, StateStore
 
 if TYPE_CHECKING:
     from autoscaler.adapters.telemetry import PrometheusRecorder
@@ -46,7 +48,7 @@ FINISH_S = 6.0
 """Writes under way get this long at the end, within the ten seconds that the process may take."""
 
 SAVE_S = 2.5
-"""And then the state, to be saved a last time."""
+"""And then the state, to be saved a last time, while those are told who still wait for a report."""
 
 KILLED = 137
 
@@ -70,6 +72,9 @@ class Parts:
     actions: PodActions | None = None
     care: Care | None = field(default_factory=Care)
     """How pods' health is cared for; None: it is not."""
+    telling: Telling | None = None
+    """Through what people are told of incidents; None: nobody is."""
+    access: Access | None = None
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = field(default=())
     """Further tasks of the embedding program, cancelled with the rest."""
     on_terminal: bool = False
@@ -113,6 +118,8 @@ async def build(settings: Settings) -> AsyncIterator[Parts]:
             usage=kubernetes.usage,
             actions=kubernetes.actions,
             care=_care(settings, kubernetes.namespace),
+            telling=_telling(settings, kubernetes, recorder, clock),
+            access=kubernetes.access,
         )
 
 
@@ -149,11 +156,17 @@ class _Kubernetes:
     pods: PodWatch
     usage: ResourceMetrics
     actions: PodActions
+    evidence: EvidenceSource
+    events: Notifier
+    access: Access
 
 
 @asynccontextmanager
 async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> AsyncIterator[_Kubernetes]:
+    from autoscaler.adapters.kubernetes.access import LogAccess
     from autoscaler.adapters.kubernetes.client import Client
+    from autoscaler.adapters.kubernetes.events import OwnerEvents
+    from autoscaler.adapters.kubernetes.evidence import KubernetesEvidence
     from autoscaler.adapters.kubernetes.login import find_login
     from autoscaler.adapters.kubernetes.pod_actions import KubernetesPodActions
     from autoscaler.adapters.kubernetes.pods import KubernetesPods
@@ -175,6 +188,9 @@ async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> A
             pods=KubernetesPods(around, namespaces),
             usage=KubernetesResourceMetrics(client, recorder, namespaces),
             actions=KubernetesPodActions(client),
+            evidence=KubernetesEvidence(client, clock),
+            events=OwnerEvents(client, platform.node()),
+            access=LogAccess(client, clock),
         )
     finally:
         await client.close()
@@ -198,6 +214,15 @@ def _care(settings: Settings, namespace: str) -> Care | None:
     return Care(limits, Caps(cluster_s=settings.remedies_every_s), settings.remedies == "dryRun", own)
 
 
+def _telling(settings: Settings, kubernetes: _Kubernetes, recorder: Recorder, clock: Clock) -> Telling:
+    from autoscaler.adapters.notify import notifier, pace_s, remind_s
+    from autoscaler.endpoints import EVENTS_SINK
+
+    sinks = [Sink(name, notifier(name, sink, clock), pace_s(sink), remind_s(sink)) for name, sink in settings.sinks.items()]
+    random = Random()  # noqa: S311 - jitter, not secrets
+    return Telling(clock, recorder, random, kubernetes.evidence, Sink(EVENTS_SINK, kubernetes.events), sinks, settings.cluster)
+
+
 def _policy_source(settings: Settings, clock: Clock) -> PolicySource:
     from autoscaler.policyfile.reload import DirectoryPolicySource
 
@@ -215,6 +240,7 @@ class Service:
         around = Surroundings(*ports, free, parts.mode, memories, pods=parts.pods, usage=parts.usage)
         self._loop = ScalingLoop(around)
         self._keeper.keep(self._loop.keep)
+        self._reports = None if parts.telling is None else Reports(parts.telling, lambda: () if self._health is None else self._health.standing())
         self._health = self._health_loop(around.verdicts)
         self.board = Board(self._loop, parts.cluster, parts.recorder, self._health)
         self._targets = Targets(parts.cluster, parts.clock, self._loop.update)
@@ -236,6 +262,8 @@ class Service:
             verdicts,
             scale_ups=self._loop.scale_ups,
         )
+        if self._reports is not None:
+            ward = replace(ward, told=self._reports.take, evidence=self._reports.evidence)
         return HealthLoop(ward)
 
     def stop(self) -> None:
@@ -252,12 +280,14 @@ class Service:
         parts = self._parts
         self._listen_for_signals()
         self._use(await parts.policies.load())
-        async with serve(self.board, parts.recorder, parts.host, parts.port) as address:
+        async with serve(self.board, parts.recorder, parts.host, parts.port, parts.access) as address:
             log.info("listening on %s", address, extra={"fields": {"address": address}})
             started(address)
             loops = [self._keeper.run(), self._loop.run(), self._targets.run(), self._follow_policies()]
             watches = [parts.cluster.run(), *([parts.pods.run()] if parts.pods is not None else [])]
-            work = [*watches, *loops, *([] if self._health is None else [self._health.run()]), *(task() for task in parts.beside)]
+            health = [] if self._health is None else [self._health.run()]
+            telling = [] if self._reports is None else [self._reports.run()]
+            work = [*watches, *loops, *health, *telling, *(task() for task in parts.beside)]
             running = asyncio.ensure_future(_together(work))
             stopping = asyncio.ensure_future(self._stop.wait())
             await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -268,7 +298,7 @@ class Service:
         """Stop deciding first, then let writes finish while the cluster's connection still stands, save, then stop the rest."""
         await self._loop.close(FINISH_S)
         saves = [self._keeper.close(SAVE_S), *([] if self._health is None else [self._health.close(SAVE_S)])]
-        await asyncio.gather(*saves)
+        await asyncio.gather(*saves, *([] if self._reports is None else [self._reports.close(SAVE_S)]))
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running

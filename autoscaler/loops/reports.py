@@ -43,7 +43,10 @@ _GATHERS = frozenset({Kind.PENDING, Kind.FIRED, Kind.UPDATED, Kind.FLAPPING, Kin
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """What telling people is given. ``always``: the sink that is told whatever a policy says; ``sinks``: those that policies may name."""
+    """What telling people is given. ``always``: the sink that is told whatever a policy says; ``sinks``: those that policies may name.
+
+    ``cluster``: its name, as reports say it.
+    """
 
     clock: Clock
     recorder: Recorder
@@ -51,6 +54,7 @@ class Telling:
     evidence: EvidenceSource | None = None
     always: Sink | None = None
     sinks: Sequence[Sink] = ()
+    cluster: str = ""
 
 
 class Reports:
@@ -71,7 +75,7 @@ class Reports:
 
     def take(self, report: Report) -> None:
         """Take it; never waits. Silent ones are for the record alone, but for what was done, which the workload's events tell."""
-        change = report.change
+        change, report = report.change, replace(report, cluster=self._telling.cluster)
         if change.kind is Kind.PENDING and change.incident.baseline:
             return
         if change.silent and change.kind not in {Kind.PENDING, Kind.REMEDY}:
@@ -127,7 +131,8 @@ class Reports:
         return Channel(sink, telling.clock, telling.recorder, telling.random, lambda: self._open_at(sink.name))
 
     def _open_at(self, sink: str) -> list[Report]:
-        return [self._with_kept(report) for report in self._standing() if sink in report.sinks]
+        named = (replace(report, cluster=self._telling.cluster) for report in self._standing() if sink in report.sinks)
+        return [self._with_kept(report) for report in named]
 
     async def _lane(self, key: Key) -> None:
         """One incident's reports, one after the other: its end must not be told before its beginning."""
