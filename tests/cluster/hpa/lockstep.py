@@ -2,19 +2,16 @@
 
 import asyncio
 import os
-import ssl
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aiohttp import web
-
 from tests.cluster.hpa.cases import CPU_INITIALIZATION_S, DOWNSCALE_WINDOW_S, NAMESPACE, READINESS_DELAY_S, cases
 from tests.cluster.hpa.server import APIS, FakeApis, Target
-from tests.cluster.rig import Api, ControlPlane, wait_until
+from tests.cluster.rig import ControlPlane
+from tests.cluster.rig.aggregated import register, served
 from tests.cluster.rig.certificates import trust
 
 MANAGER_FLAGS = (
@@ -39,8 +36,8 @@ def lockstep(folder: Path, count: int, passes: int, seed: int) -> list[Target]:
         plane.api.create_namespace(NAMESPACE)
         targets = [Target(case, seed, passes) for case in cases(count, seed)]
         fake = FakeApis(targets, plane.server, trust(folder, "admin"))
-        with _served(fake, folder) as (port, loop):
-            _register(plane.api, port)
+        with served(fake.application(), folder, fake.close) as (port, loop):
+            register(plane.api, NAMESPACE, port, APIS)
             made = asyncio.run_coroutine_threadsafe(_first_pods(fake), loop)
             made.result(60)
             for target in targets:
@@ -95,66 +92,3 @@ async def _first_pods(fake: FakeApis) -> None:
             await fake.write(target.world.first_writes(time.time()))
 
     await asyncio.gather(*(make(target) for target in fake.targets.values()))
-
-
-@contextmanager
-def _served(fake: FakeApis, folder: Path) -> Iterator[tuple[int, asyncio.AbstractEventLoop]]:
-    """The fake in a thread of its own: its port and event loop."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="fake APIs")
-    thread.start()
-    certificate = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    certificate.load_cert_chain(folder / "server.crt", folder / "server.key")
-    runner = web.AppRunner(fake.application(), access_log=None, shutdown_timeout=1)
-
-    async def start() -> int:
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=certificate, backlog=512).start()
-        port: int = runner.addresses[0][1]
-        return port
-
-    async def stop() -> None:
-        await fake.close()
-        await runner.cleanup()
-        held = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in held:
-            task.cancel()
-        await asyncio.gather(*held, return_exceptions=True)
-
-    try:
-        yield asyncio.run_coroutine_threadsafe(start(), loop).result(10), loop
-    finally:
-        asyncio.run_coroutine_threadsafe(stop(), loop).result(20)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
-
-
-def _register(api: Api, port: int) -> None:
-    """Tell the aggregator where the fake is, and wait until it answers through it."""
-    service = {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]}
-    api.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "fake", "namespace": NAMESPACE}, "spec": service})
-    for group_version in APIS:
-        group, version = group_version.split("/")
-        spec = {
-            "group": group,
-            "version": version,
-            "groupPriorityMinimum": 1000,
-            "versionPriority": 10,
-            "insecureSkipTLSVerify": True,
-            "service": {"namespace": NAMESPACE, "name": "fake", "port": port},
-        }
-        metadata = {"name": f"{version}.{group}"}
-        made = api.create({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": metadata, "spec": spec})
-        made.wait(
-            "it is available",
-            lambda seen: any(
-                each["type"] == "Available" and each["status"] == "True" for each in seen.get("status", {}).get("conditions", [])
-            ),
-            timeout_s=30,
-        )
-    wait_until("the groups are in discovery", lambda: set(_groups(api)) >= {name.split("/")[0] for name in APIS}, timeout_s=30)
-
-
-def _groups(api: Api) -> list[str]:
-    return [group["name"] for group in api.call("GET", "/apis")["groups"]]

@@ -24,6 +24,7 @@ from tests.cluster.rig.control_plane import ControlPlane
 from tests.cluster.rig.errors import ApiError, RigError, UnreachableError
 from tests.cluster.rig.exporter import Exporter, Replay, Steady, read_trace
 from tests.cluster.rig.kubelet import Kubelet
+from tests.cluster.rig.metrics_api import MetricsApi
 from tests.cluster.rig.paths import BINARY, TRACES
 from tests.cluster.rig.process import Process, reserve_port
 from tests.cluster.rig.prometheus import History, Prometheus
@@ -43,6 +44,7 @@ __all__ = [
     "Gate",
     "History",
     "Kubelet",
+    "MetricsApi",
     "Passed",
     "Process",
     "Prometheus",
