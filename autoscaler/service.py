@@ -27,8 +27,8 @@ from autoscaler.core.health.caps import Caps
 from autoscaler.core.types import Mode
 from autoscaler.errors import ConfigError
 from autoscaler.loops.board import Board
-from autoscaler.loops.group import Surroundings
 from autoscaler.loops.delivery import Sink
+from autoscaler.loops.group import Surroundings
 from autoscaler.loops.health import Care, HealthLoop, Ward
 from autoscaler.loops.reports import Reports, Telling
 from autoscaler.loops.scaling import ScalingLoop
@@ -36,7 +36,20 @@ from autoscaler.loops.shards import SHARDS
 from autoscaler.loops.state import StateKeeper
 from autoscaler.loops.targets import Targets
 from autoscaler.loops.verdicts import Verdicts
-from autoscaler.ports import Access, Cluster, EvidenceSource, MetricSource, Notifier, PodActions, PodWatch, PolicySet, PolicySource, Recorder, ResourceMetrics, StateStore
+from autoscaler.ports import (
+    Access,
+    Cluster,
+    EvidenceSource,
+    MetricSource,
+    Notifier,
+    PodActions,
+    PodWatch,
+    PolicySet,
+    PolicySource,
+    Recorder,
+    ResourceMetrics,
+    StateStore,
+)
 
 if TYPE_CHECKING:
     from autoscaler.adapters.telemetry import PrometheusRecorder
@@ -240,7 +253,9 @@ class Service:
         around = Surroundings(*ports, free, parts.mode, memories, pods=parts.pods, usage=parts.usage)
         self._loop = ScalingLoop(around)
         self._keeper.keep(self._loop.keep)
-        self._reports = None if parts.telling is None else Reports(parts.telling, lambda: () if self._health is None else self._health.standing())
+        self._reports = (
+            None if parts.telling is None else Reports(parts.telling, lambda: () if self._health is None else self._health.standing())
+        )
         self._health = self._health_loop(around.verdicts)
         self.board = Board(self._loop, parts.cluster, parts.recorder, self._health)
         self._targets = Targets(parts.cluster, parts.clock, self._loop.update)
