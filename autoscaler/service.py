@@ -239,7 +239,7 @@ def _telling(settings: Settings, kubernetes: _Kubernetes, recorder: Recorder, cl
 def _policy_source(settings: Settings, clock: Clock) -> PolicySource:
     from autoscaler.policyfile.reload import DirectoryPolicySource
 
-    return DirectoryPolicySource(settings.policies, clock)
+    return DirectoryPolicySource(settings.policies, clock, settings.sink_names())
 
 
 class Service:

@@ -218,8 +218,11 @@ def _chosen(document: Document) -> tuple[tuple[Registered, PolicyChoice] | None,
     return (None if choice is None else (registered, choice)), wrong
 
 
-def assemble(parsed: Iterable[Parsed], unread: Iterable[Problem] = ()) -> Assembled:
-    """The policies of several files, if they are right together. Raises :class:`PolicyFileError`."""
+def assemble(parsed: Iterable[Parsed], unread: Iterable[Problem] = (), sinks: Collection[str] | None = None) -> Assembled:
+    """The policies of several files, if they are right together. Raises :class:`PolicyFileError`.
+
+    ``sinks``: the names that the settings have for those who are told; None: not known here, so that any may be right.
+    """
     problems = list(unread)
     scaling: list[Loaded] = []
     watching: list[LoadedHealth] = []
@@ -228,6 +231,8 @@ def assemble(parsed: Iterable[Parsed], unread: Iterable[Problem] = ()) -> Assemb
         scaling += [loaded for loaded in file.policies if isinstance(loaded, Loaded)]
         watching += [loaded for loaded in file.policies if isinstance(loaded, LoadedHealth)]
     problems += [*_same_targets(scaling), *_same_names(scaling), *_same_names(watching), *_same_selectors(watching)]
+    if sinks is not None:
+        problems += _unknown_sinks(watching, sinks)
     if problems:
         raise PolicyFileError(problems)
     return Assembled(tuple(scaling), tuple(watching))
@@ -266,6 +271,14 @@ def _same_selectors(policies: Sequence[LoadedHealth]) -> Iterator[Problem]:
             field = "selector" if loaded.document.root.at(("spec", "selector")) is not None else ""
             text = f"selects the same workloads as the policy at {_place(first)}; expected one policy for each selector of a namespace"
             yield loaded.document.problem(("spec", field) if field else ("spec",), text)
+
+
+def _unknown_sinks(policies: Sequence[LoadedHealth], known: Collection[str]) -> Iterator[Problem]:
+    for loaded in policies:
+        for index, name in enumerate(loaded.policy.spec.notify):
+            if name not in known:
+                hint = did_you_mean(name, sorted(known), otherwise="the settings have")
+                yield loaded.document.problem(("spec", "notify", index), f"{name} is no sink of the settings; {hint}")
 
 
 def _place(loaded: Loaded | LoadedHealth, field: str = "") -> str:

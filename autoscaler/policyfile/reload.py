@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,8 +32,9 @@ class DirectoryPolicySource:
     A directory is watched rather than its files: in a mounted ConfigMap those are links that are swapped behind one other link.
     """
 
-    def __init__(self, paths: Sequence[Path], clock: Clock) -> None:
-        self._paths = paths
+    def __init__(self, paths: Sequence[Path], clock: Clock, sinks: Collection[str] | None = None) -> None:
+        """``sinks``: the names that HealthPolicies may notify; None: any."""
+        self._paths, self._sinks = paths, sinks
         self._clock = clock
         self._files: Sequence[File] | None = None
         self._problems: Sequence[Problem] = ()
@@ -96,7 +97,7 @@ class DirectoryPolicySource:
         """The set that the files read last make; unchanged files are not parsed again."""
         files = self._files or ()
         self._parsed = await asyncio.to_thread(lambda: {file: self._parsed.get(file) or parse(file) for file in files})
-        self._good = assemble(self._parsed.values(), self._problems)
+        self._good = assemble(self._parsed.values(), self._problems, self._sinks)
         self._expanded_s, self._error = self._clock.monotonic(), None
         policies = to_specs(self._good, self._clock.now())
         remarks = [text for text in (self._unwatched, self._empty()) if text]

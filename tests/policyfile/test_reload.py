@@ -53,6 +53,37 @@ async def test_updates_of_a_config_map(mount: Mount, policy_text: Text) -> None:
             assert names(await anext(changes)) == [name]
 
 
+HEALTH = """
+apiVersion: autoscaler.dev/v1alpha1
+kind: HealthPolicy
+metadata: {name: default, namespace: shop}
+spec:
+  notify: [alerts, SINK]
+"""
+
+
+@pytest.mark.parametrize(
+    ("sinks", "said"),
+    [
+        pytest.param({"alerts", "pager"}, "pagr is no sink of the settings; did you mean pager?", id="misspelt"),
+        pytest.param({"alerts"}, "pagr is no sink of the settings; the settings have: alerts", id="unknown"),
+        pytest.param({"alerts", "pagr"}, "", id="known"),
+        pytest.param(None, "", id="not-known-here"),
+    ],
+)
+async def test_sinks_are_those_of_the_settings(mount: Mount, sinks: set[str] | None, said: str) -> None:
+    mount.update(health=HEALTH.replace("SINK", "pagr"))
+    source = DirectoryPolicySource([mount.path], ManualClock(), sinks)
+    if not said:
+        (spec,) = (await source.load()).health
+        assert spec.sinks == ("alerts", "pagr")
+        return
+    with pytest.raises(PolicyFileError) as caught:
+        await source.load()
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.field, problem.text) == (6, "spec.notify[1]", said)
+
+
 async def test_what_changed_between_load_and_watch_is_seen(mount: Mount, policy_text: Text) -> None:
     mount.update(web=policy_text())
     source = DirectoryPolicySource([mount.path], ManualClock())
