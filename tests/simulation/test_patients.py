@@ -67,7 +67,7 @@ def test_a_crash_loop_backs_off_as_a_kubelet_does(after_s: float, restarts: int,
 @pytest.mark.parametrize(
     ("illness", "seen"),
     [
-        pytest.param(crash_looping, {30.0: [], 600.0: ["CrashLoop"], 3600.0: ["CrashLoop"]}, id="crash-loop"),
+        pytest.param(crash_looping, {14.0: [], 600.0: ["CrashLoop"], 3600.0: ["CrashLoop"]}, id="crash-loop"),
         pytest.param(out_of_memory, {8.0: ["OutOfMemory"], 60.0: ["OutOfMemory"], 300.0: []}, id="out-of-memory-once"),
         pytest.param(never_ready, {600.0: [], 960.0: ["Unready"], 7200.0: ["Unready"]}, id="never-ready"),
     ],
