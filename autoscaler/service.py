@@ -24,6 +24,7 @@ from autoscaler import __version__, metrics
 from autoscaler.clock import Clock, SystemClock
 from autoscaler.core.health.breaker import LIMITS
 from autoscaler.core.health.caps import Caps
+from autoscaler.core.health.report import Report
 from autoscaler.core.types import Mode
 from autoscaler.errors import ConfigError
 from autoscaler.loops.board import Board
@@ -253,9 +254,7 @@ class Service:
         around = Surroundings(*ports, free, parts.mode, memories, pods=parts.pods, usage=parts.usage)
         self._loop = ScalingLoop(around)
         self._keeper.keep(self._loop.keep)
-        self._reports = (
-            None if parts.telling is None else Reports(parts.telling, lambda: () if self._health is None else self._health.standing())
-        )
+        self._reports = None if parts.telling is None else Reports(parts.telling, self._standing)
         self._health = self._health_loop(around.verdicts)
         self.board = Board(self._loop, parts.cluster, parts.recorder, self._health)
         self._targets = Targets(parts.cluster, parts.clock, self._loop.update)
@@ -280,6 +279,9 @@ class Service:
         if self._reports is not None:
             ward = replace(ward, told=self._reports.take, evidence=self._reports.evidence)
         return HealthLoop(ward)
+
+    def _standing(self) -> tuple[Report, ...]:
+        return () if self._health is None else self._health.standing()
 
     def stop(self) -> None:
         """Ask the service to end."""
