@@ -136,16 +136,16 @@ def use_of(sample: Sample | None, containers: tuple[str, ...] | None, resource: 
     """
     if sample is None:
         return nan
-    index = 0 if resource == CPU else 1
-    names = sample.containers if containers is None else containers
-    total = 0.0 if names else nan
-    for name in names:
-        found = sample.containers.get(name)
-        if found is None:
-            return nan
-        # What a division left beside a whole thousandth is that thousandth.
-        total += ceil(found[index] * _MILLI - _DUST) / _MILLI if exact and not isnan(found[index]) else found[index]
-    return total
+    index, found = (0 if resource == CPU else 1), sample.containers
+    if containers is None:
+        parts = [each[index] for each in found.values()]
+    elif found.keys() >= set(containers):
+        parts = [found[name][index] for name in containers]
+    else:
+        return nan
+    if exact:  # what a division left beside a whole thousandth is that thousandth
+        parts = [each if isnan(each) else ceil(each * _MILLI - _DUST) / _MILLI for each in parts]
+    return _total(parts)
 
 
 @dataclass(frozen=True, slots=True)

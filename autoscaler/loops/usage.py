@@ -21,7 +21,7 @@ from autoscaler.core.observation import SeriesColumns
 from autoscaler.core.policy import traits_of
 from autoscaler.core.roster import Roster
 from autoscaler.core.spec import Call, GroupSpec, Usage
-from autoscaler.core.types import Floats, MetricType, Signal, TargetKind, Workload
+from autoscaler.core.types import Bools, Floats, Ints, MetricType, Signal, TargetKind, Workload
 from autoscaler.core.usage import CPU, Measured, Rows, Sample, Table, measured, rows_of, table_of, use_of
 from autoscaler.errors import AnswerError, AutoscalerError, PermanentError
 from autoscaler.loops.observe import CLOSE_AFTER_S, FRESH_INTERVALS, QUESTION_BUDGET_S
@@ -45,6 +45,11 @@ class _List:
     asked_s: float = nan
     signal: Signal = Signal.NOT_ASKED
     detail: str = "metrics.k8s.io has not been asked yet"
+
+    @property
+    def answered(self) -> bool:
+        """Whether this tick has an answer."""
+        return self.signal == Signal.OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,49 +166,52 @@ class PodObserver:
     def _scope(self, workload: Workload) -> str:
         return "" if "" in self._lists else workload.namespace
 
+    def _list_of(self, wire: _Wire) -> _List:
+        return self._lists[self._scope(wire.workload)]
+
     def _measure(self, tick: _Tick, call: Call, columns: SeriesColumns, wires: Sequence[_Wire], covered: Floats) -> SeriesColumns:
         """One call's columns; its workloads' share in ``covered``."""
-        n, exact = call.owner.size, tick.spec.workloads.exact[call.owner]
-        by_slot = {wire.slot: wire for wire in wires}
-        pods = {wire.slot: None if self._watch is None else self._watch.owned(wire.workload) for wire in wires}
-        rows: list[Rows | None] = [None] * n
-        uses: list[float] = []
-        stamps: list[tuple[float, float]] = []
-        for slot in sorted(by_slot):
-            wire, owned = by_slot[slot], pods[slot]
-            if owned is not None:
-                each = rows[slot] = self._rows_of(wire, owned, exact=bool(exact[slot]))
-                samples = tick.samples.get(self._scope(wire.workload)) if wire.usage is not None else None
-                _add(each, wire.usage, samples or {}, uses, stamps, exact=bool(exact[slot]))
-        table = table_of(rows, uses, stamps, tick.at_s, exact)
-        judged = traits_of(call.policy).pods
-        utilization = call.target_kind == TargetKind.UTILIZATION.value
-        found = measured(table, tick.at_s, call.metric_type == MetricType.CPU.value, utilization, np.full(n, judged))
+        exact = tick.spec.workloads.exact[call.owner]
+        rows, table = self._table(tick, call, wires, exact)
+        judged, utilization = traits_of(call.policy).pods, call.target_kind == TargetKind.UTILIZATION.value
+        cpu = call.metric_type == MetricType.CPU.value
+        found = measured(table, tick.at_s, cpu, utilization, np.full(exact.size, judged))
 
-        load, age_s, request = columns.load.copy(), columns.age_s.copy(), columns.request.copy()
-        signal, saturated = columns.signal.copy(), columns.saturated.copy()
+        heard = np.zeros(exact.size, np.bool_)
+        heard[[wire.slot for wire in wires if wire.usage is not None and rows[wire.slot] is not None and self._list_of(wire).answered]] = (
+            True
+        )
+        ok = heard & (found.counted > 0) & (~utilization | (found.requested > 0))
+        signal = np.where(ok, np.int8(Signal.OK), columns.signal)
         for wire in wires:
-            slot = wire.slot
-            if wire.usage is None:
-                continue
-            outcome, detail = self._outcome(wire, rows[slot], _Series(found, table, slot, tick.at_s))
-            signal[slot] = outcome
-            if outcome == Signal.OK:
-                load[slot], age_s[slot], request[slot] = found.load[slot], found.age_s[slot], found.request[slot]
-                saturated[slot] |= found.saturated[slot]
-                self._cover(int(call.owner[slot]), float(found.covered[slot]), covered)
-                detail = "" if exact[slot] else _unrequested(rows[slot], wire)
-            if detail:
-                self._details[wire.call, slot] = detail
+            slot, mine = wire.slot, rows[wire.slot]
+            if wire.usage is not None and not ok[slot]:
+                signal[slot], self._details[wire.call, slot] = self._outcome(wire, mine, _Series(found, table, slot, tick.at_s))
+            elif mine is not None and mine.unrequested and not exact[slot]:
+                self._details[wire.call, slot] = _unrequested(mine, wire)
+        self._cover(call.owner[ok], found.covered[ok], covered)
         return replace(
             columns,
-            load=frozen(load),
-            age_s=frozen(age_s),
+            load=frozen(np.where(ok, found.load, columns.load)),
+            age_s=frozen(np.where(ok, found.age_s, columns.age_s)),
             signal=frozen(signal),
-            saturated=frozen(saturated),
-            request=frozen(request),
+            saturated=frozen(columns.saturated | (ok & found.saturated)),
+            request=frozen(np.where(ok, found.request, columns.request)),
             pods=table.pods if judged else None,
         )
+
+    def _table(self, tick: _Tick, call: Call, wires: Sequence[_Wire], exact: Bools) -> tuple[list[Rows | None], Table]:
+        """The pods of each series slot (None: not known, or nobody asks), and all of them with their samples."""
+        rows: list[Rows | None] = [None] * call.owner.size
+        uses: list[float] = []
+        stamps: list[tuple[float, float]] = []
+        for wire in sorted(wires, key=lambda each: each.slot):
+            owned = None if self._watch is None else self._watch.owned(wire.workload)
+            if owned is not None:
+                literal = bool(exact[wire.slot])
+                mine = rows[wire.slot] = self._rows_of(wire, owned, exact=literal)
+                _add(mine, wire.usage, tick.samples.get(self._scope(wire.workload)) or {}, (uses, stamps), exact=literal)
+        return rows, table_of(rows, uses, stamps, tick.at_s, exact)
 
     def _rows_of(self, wire: _Wire, owned: tuple[Pod, ...], *, exact: bool) -> Rows:
         """The rows of pods, made anew where one of them has changed."""
@@ -214,19 +222,18 @@ class PodObserver:
         self._rows[wire] = owned, exact, rows
         return rows
 
-    def _cover(self, owner: int, share: float, covered: Floats) -> None:
+    def _cover(self, owner: Ints, share: Floats, covered: Floats) -> None:
         """Of several series, and what coverage was known already, the least counts."""
-        before = float(covered[owner])
-        if share < 1 and not before <= share:
-            self._details[COVERAGE, owner] = f"{share:.0%} of the ready pods have a sample in metrics.k8s.io that counts"
-        covered[owner] = np.fmin(before, share)
+        for place in np.flatnonzero((share < 1) & ~(covered[owner] <= share)):
+            self._details[COVERAGE, int(owner[place])] = f"{share[place]:.0%} of the ready pods have a sample in metrics.k8s.io that counts"
+        np.fmin.at(covered, owner, share)
 
     def _outcome(self, wire: _Wire, rows: Rows | None, series: _Series) -> tuple[Signal, str]:
         """What became of a series, and why it has no value."""
         if rows is None:
             return Signal.NOT_ASKED, "its pods are not known: their watch has no list yet, or has lost its connection, or may not be opened"
-        each = self._lists[self._scope(wire.workload)]
-        return (each.signal, each.detail) if each.signal != Signal.OK else series.verdict(wire, len(rows.names))
+        each = self._list_of(wire)
+        return series.verdict(wire, len(rows.names)) if each.answered else (each.signal, each.detail)
 
     def details(self) -> Mapping[tuple[str, int], str]:
         """What there is to say about series, by call key and series slot, and about coverage."""
@@ -276,22 +283,22 @@ class _Series:
         return Signal.OK, ""
 
 
-def _add(rows: Rows, usage: Usage | None, samples: Samples, uses: list[float], stamps: list[tuple[float, float]], *, exact: bool) -> None:
-    """Put the samples of the rows behind the others."""
+def _add(rows: Rows, usage: Usage | None, samples: Samples, behind: tuple[list[float], list[tuple[float, float]]], *, exact: bool) -> None:
+    """Put the samples of the rows behind the others: uses and stamps."""
+    uses, stamps = behind
     if usage is None:
         uses += [nan] * len(rows.names)
         stamps += [_NO_SAMPLE] * len(rows.names)
         return
-    for name, containers in zip(rows.names, rows.containers, strict=True):
-        sample = samples.get(name)
-        uses.append(use_of(sample, containers, usage.resource, exact=exact))
-        stamps.append(_NO_SAMPLE if sample is None else (sample.at_s, sample.window_s))
+    found = [samples.get(name) for name in rows.names]
+    stamps += [_NO_SAMPLE if sample is None else sample[:2] for sample in found]
+    pairs = zip(found, rows.containers, strict=True)
+    uses += [use_of(sample, containers, usage.resource, exact=exact) for sample, containers in pairs]
 
 
-def _unrequested(rows: Rows | None, wire: _Wire) -> str:
+def _unrequested(rows: Rows, wire: _Wire) -> str:
     """Which pods have containers without a request."""
-    if rows is None or not rows.unrequested or wire.usage is None:
-        return ""
+    resource = "" if wire.usage is None else wire.usage.resource
     names, pods = rows.unrequested, len(rows.names)
     shown = ", ".join(names[:_NAMED_MAX]) + (", …" if len(names) > _NAMED_MAX else "")
-    return f"containers without a {wire.usage.resource} request are left out, in {len(names)} of {pods} pods: {shown}"
+    return f"containers without a {resource} request are left out, in {len(names)} of {pods} pods: {shown}"
