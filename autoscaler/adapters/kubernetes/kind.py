@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _CATCH_UP_S = 10.0  # a watch that shows life so long after a write, but not the write, has passed over it
 _STEADY_S = 10.0
+_EVENT_S = 1.0  # after a change its event comes within milliseconds
 
 
 class Scope(NamedTuple):
@@ -66,7 +67,7 @@ class Kind(ABC, Generic[T]):
         self._known: dict[Key, TargetFacts] = {}
         self._told: dict[Key | None, TargetFacts] = {}
         self._flights: dict[Key, list[set[str]]] = {}  # per write under way, the versions that the watch has shown meanwhile
-        self._refused: dict[Key, str] = {}  # the version on which a write was refused as stale
+        self._doubted: dict[Key, str] = {}  # the version that was listed again since a write was refused on it
 
     def follow(self, keys: Iterable[Key]) -> None:
         """Keep facts of just these from now on."""
@@ -124,14 +125,18 @@ class Kind(ABC, Generic[T]):
 
     async def scale(self, key: Key, seen: TargetFacts, replicas: int) -> None:
         """Write a target's count if it is still as seen; afterwards no older count is served."""
+        try:
+            await self._swap(key, seen, replicas)
+        except StaleViewError:
+            await self._doubt(key, seen)
+            raise
+
+    async def _swap(self, key: Key, seen: TargetFacts, replicas: int) -> None:
         resource = await self._find()
         flight: set[str] = set()
         self._flights.setdefault(key, []).append(flight)
         try:
             scale = await write_scale(self._shared.around.client, resource, key, seen, replicas)
-        except StaleViewError:
-            self._doubt(key, seen)
-            raise
         finally:
             left = self._flights[key] = [other for other in self._flights[key] if other is not flight]
             if not left:
@@ -139,20 +144,18 @@ class Kind(ABC, Generic[T]):
         if key in self._followed:
             self._landed(key, scale, flight)
 
-    def _doubt(self, key: Key, seen: TargetFacts) -> None:
-        """A write was refused as stale. Once, an event is on its way; twice on the same view, the watch has passed over it.
+    async def _doubt(self, key: Key, seen: TargetFacts) -> None:
+        """A write was refused as stale: the event that tells why is on its way, or the watch has passed over it and lists again, once.
 
-        That is so after a leap: an etcd that was restored to an older state counts versions anew, and a watch that goes on from a later
+        It has after a leap: an etcd that was restored to an older state counts versions anew, and a watch that goes on from a later
         one is told nothing of what is different.
         """
-        known = self._known.get(key)
-        if known is None or known.resource_version != seen.resource_version:
+        await self._clock.sleep_until(self._clock.monotonic() + _EVENT_S)
+        known, version = self._known.get(key), seen.resource_version
+        if known is None or known.resource_version != version or self._doubted.get(key) == version or self.reflector is None:
             return
-        if self._refused.get(key) != seen.resource_version:
-            self._refused[key] = seen.resource_version
-        elif self.reflector is not None:
-            del self._refused[key]
-            self.reflector.distrust(f"{self._name(key)} is not as it was shown, and no event tells why")
+        self._doubted[key] = version
+        self.reflector.distrust(f"{self._name(key)} is not as it was shown, and no event tells why")
 
     @abstractmethod
     def _take(self, key: Key, item: T) -> None:
@@ -205,7 +208,7 @@ class Kind(ABC, Generic[T]):
     def _forget(self, key: Key) -> None:
         self._known.pop(key, None)
         self._told.pop(key, None)
-        self._refused.pop(key, None)
+        self._doubted.pop(key, None)
 
     def _trouble(self) -> TargetFacts | None:
         """What keeps all targets of this scope from being known."""
