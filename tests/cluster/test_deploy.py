@@ -122,6 +122,7 @@ def test_readme_has_the_overlays_that_are_tested() -> None:
         "Install",
         "From dry run to active",
         "Health",
+        "Telling people",
         "More namespaces",
         "Custom resources",
         "Policies of your own",
@@ -251,6 +252,39 @@ def test_restarting_is_a_role_of_its_own(installed: Installed, tmp_path: Path) -
             installed.api.resource(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"], "shop").delete()
         for kind, name in (("ClusterRoleBinding", "autoscaler-nodes-shop"), ("ClusterRole", "autoscaler-nodes")):
             installed.api.resource(nodes["apiVersion"], kind, name).delete()
+
+
+def test_settings_of_sinks_are_settings(tmp_path: Path) -> None:
+    """Those of the README's overlay, with the files where it mounts them."""
+    manifests = render_overlay("Telling people", tmp_path)
+    (given,) = (each["data"] for each in manifests if each["kind"] == "ConfigMap" and "AUTOSCALER_CLUSTER" in each.get("data", {}))
+    settings = load_settings(environ={**given, "AUTOSCALER_POLICIES": "/policies"})
+    assert settings.sink_names() == {"alertmanager", "chat"}
+    (container,) = of_kind(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {str(Path(sink.url_file).parent) for sink in settings.sinks.values() if sink.url_file} <= mounted
+
+
+def test_who_may_see_logs_is_asked_with_a_right_of_its_own(installed: Installed) -> None:
+    """The README's two commands."""
+    service = installed.as_service()
+    wanted = [
+        ("", "create", "authentication.k8s.io", "tokenreviews"),
+        ("", "create", "authorization.k8s.io", "subjectaccessreviews"),
+    ]
+    assert not any(may(service, *each) for each in wanted)
+    role = yaml.safe_load((DEPLOY / "reviews" / "clusterrole.yaml").read_text())
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role["metadata"]["name"]}
+    binding = {"apiVersion": role["apiVersion"], "kind": "ClusterRoleBinding", "metadata": {"name": "autoscaler-reviews-shop"}}
+    binding |= {"roleRef": reference, "subjects": of_kind(installed.manifests, "RoleBinding")["subjects"]}
+    try:
+        for manifest in (role, binding):
+            path = f"{installed.api.collection(manifest['apiVersion'], manifest['kind'])}/{manifest['metadata']['name']}"
+            installed.api.call("PATCH", path, manifest, content_type="application/apply-patch+yaml", query=APPLY)
+        wait_until("both are allowed", lambda: all(may(service, *each) for each in wanted))
+    finally:
+        for manifest in (binding, role):
+            installed.api.resource(role["apiVersion"], manifest["kind"], manifest["metadata"]["name"]).delete()
 
 
 def test_the_role_works_for_a_further_namespace(installed: Installed) -> None:

@@ -139,6 +139,9 @@ def test_rights_are_those_of_one_namespace_and_no_more() -> None:
         {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["list", "watch"]},
         {"apiGroups": ["apps"], "resources": ["daemonsets"], "verbs": ["list", "watch"]},
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+        {"apiGroups": ["apps"], "resources": ["controllerrevisions"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
     ]
     names = [name_of(shard) for shard in SHARDS]
     assert MANIFESTS["role-state.yaml"]["rules"] == [
@@ -152,7 +155,7 @@ def test_rights_are_those_of_one_namespace_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("version", [pytest.param("1.27", id="oldest"), pytest.param(kubernetes_validate.latest_version(), id="newest")])
-@pytest.mark.parametrize("path", ["remedies/role.yaml", "remedies/rolebinding.yaml", "nodes/clusterrole.yaml"])
+@pytest.mark.parametrize("path", ["remedies/role.yaml", "remedies/rolebinding.yaml", "nodes/clusterrole.yaml", "reviews/clusterrole.yaml"])
 def test_further_rights_are_valid(path: str, version: str) -> None:
     kubernetes_validate.validate(yaml.safe_load((DEPLOY / path).read_text()), version, strict=True)
 
@@ -169,6 +172,14 @@ def test_nothing_is_restarted_without_a_role_of_its_own() -> None:
     assert binding["subjects"] == MANIFESTS["rolebinding.yaml"]["subjects"]
     nodes = yaml.safe_load((DEPLOY / "nodes" / "clusterrole.yaml").read_text())
     assert nodes["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]}]
+
+
+def test_asking_whose_a_token_is_is_a_right_of_its_own() -> None:
+    reviews = yaml.safe_load((DEPLOY / "reviews" / "clusterrole.yaml").read_text())
+    assert reviews["rules"] == [
+        {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
+        {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
+    ]
 
 
 def environment() -> dict[str, str]:

@@ -91,6 +91,10 @@ class _Pod(msgspec.Struct, gc=False):
     status: _PodStatus | None = None
 
 
+class _Pods(msgspec.Struct, gc=False):
+    items: list[_Pod] | None = None
+
+
 class _Source(msgspec.Struct, gc=False):
     component: str = ""
 
@@ -202,10 +206,14 @@ class KubernetesEvidence:
         return bytes(raw[:TEXT_MAX])
 
     async def _pod(self, finding: Finding, pod: PodRef | None) -> tuple[str, str, str]:
-        """Its container's image, limits and last words."""
+        """Its container's image, limits and last words. By a list of one, as the watch may list pods already."""
         if pod is None:
             return "", "", ""
-        found = await self._client.get(PODS.call("get", finding.subject.namespace, pod.name), _Pod)
+        query = {"fieldSelector": f"metadata.name={pod.name}", "limit": "1"}
+        pods = (await self._client.get(PODS.call("list", finding.subject.namespace), _Pods, query)).items
+        if not pods:
+            raise PermanentError(f"{pod.name} is gone")
+        found = pods[0]
         spec, status = found.spec or _PodSpec(), found.status or _PodStatus()
         containers = [*(spec.containers or ()), *(spec.init_containers or ())]
         statuses = [*(status.container_statuses or ()), *(status.init_container_statuses or ())]

@@ -18,6 +18,7 @@ from autoscaler.core.health.findings import Finding
 from autoscaler.core.health.redact import one_line
 from autoscaler.core.health.template_diff import template_diff
 from autoscaler.core.health.words import duration
+from autoscaler.errors import PermanentError
 
 WORKLOADS: Mapping[str, Resource] = {
     "Deployment": Resource("apps/v1", "Deployment", "deployments"),
@@ -47,6 +48,10 @@ class _WorkloadSpec(msgspec.Struct, gc=False):
 
 class _Workload(msgspec.Struct, gc=False):
     spec: _WorkloadSpec | None = None
+
+
+class _Workloads(msgspec.Struct, gc=False):
+    items: list[_Workload] | None = None
 
 
 class _Template(msgspec.Struct, gc=False):
@@ -103,9 +108,11 @@ class Revisions:
 
     async def _of(self, subject: Subject) -> list[Revision]:
         """Oldest number first."""
-        resource = WORKLOADS[subject.kind]
-        workload = await self._client.get(resource.call("get", subject.namespace, subject.name), _Workload)
-        selector = workload.spec.selector if workload.spec is not None else None
+        query = {"fieldSelector": f"metadata.name={subject.name}", "limit": "1"}  # a list of one: the watch may list them already
+        workloads = (await self._client.get(WORKLOADS[subject.kind].call("list", subject.namespace), _Workloads, query)).items
+        if not workloads:
+            raise PermanentError(f"{subject} is gone")
+        selector = workloads[0].spec.selector if workloads[0].spec is not None else None
         kept = REPLICA_SETS if subject.kind == "Deployment" else CONTROLLER_REVISIONS
         query = {"labelSelector": _words(selector or _Selector()), "limit": str(_READ)}
         items = (await self._client.get(kept.call("list", subject.namespace), _List, query)).items or []

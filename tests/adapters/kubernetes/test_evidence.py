@@ -22,8 +22,7 @@ from tests.core.health.telling import finding
 
 NOW_S = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 POD = "/api/v1/namespaces/shop/pods/web-7d4b9c8f5-b"
-LOG, GET_POD = f"GET {POD}/log", f"GET {POD}"
-WORKLOAD = "GET /apis/apps/v1/namespaces/shop/{}s/web"
+LOG = f"GET {POD}/log"
 
 TEMPLATE = {"metadata": {}, "spec": {"containers": [{"name": "app", "image": "web:1"}]}}
 NEW_TEMPLATE = {"metadata": {}, "spec": {"containers": [{"name": "app", "image": "web:2", "env": [{"name": "A", "value": "hunter2"}]}]}}
@@ -38,6 +37,10 @@ def shown_pod(**container: Any) -> Json:  # noqa: ANN401 - fields of a container
         "spec": {"containers": [{"name": "app", "image": "web:2", **container}]},
         "status": {"containerStatuses": [{"name": "app", "imageID": "r.io/web@sha256:ab12"}]},
     }
+
+
+def items(*found: Json) -> Step:
+    return answer({"items": list(found)})
 
 
 def event(message: str, at: str = "2027-01-15T07:57:00Z", **changes: Any) -> Json:  # noqa: ANN401 - fields of an event
@@ -70,29 +73,28 @@ def controller_revision(name: str, number: int, template: Json, labels: Mapping[
 
 
 def lists(**by_resource: Step) -> Step:
-    """What lists of each resource answer; the server knows them as one route."""
+    """What lists of each resource answer, unless well; the server knows them as one route."""
 
     async def step(request: web.Request) -> web.StreamResponse:
-        return await by_resource.get(request.path.rpartition("/")[2], answer({"items": []}))(request)
+        resource = request.path.rpartition("/")[2]
+        return await by_resource.get(resource, LISTED.get(resource, items()))(request)
 
     return step
 
 
-REPLICA_SETS = answer(
-    {
-        "items": [
-            replica_set("5c6f8", 1, TEMPLATE, "2027-01-06T08:00:00Z"),
-            replica_set("7d4b9c8f5", 3, NEW_TEMPLATE, "2027-01-15T07:54:00Z"),
-            replica_set("other", 2, TEMPLATE, "2027-01-15T07:54:00Z", owner="x"),
-        ]
-    }
+REPLICA_SETS = items(
+    replica_set("5c6f8", 1, TEMPLATE, "2027-01-06T08:00:00Z"),
+    replica_set("7d4b9c8f5", 3, NEW_TEMPLATE, "2027-01-15T07:54:00Z"),
+    replica_set("other", 2, TEMPLATE, "2027-01-15T07:54:00Z", owner="x"),
 )
-WELL: dict[str, Step] = {
-    LOG: text("connecting\npassword=hunter2\npanic: no such table\n"),
-    GET_POD: answer(shown_pod(resources={"requests": {"cpu": "100m"}, "limits": {"memory": "256Mi"}})),
-    "list": lists(events=answer({"items": [event("restarting failed container")]}), replicasets=REPLICA_SETS),
-    WORKLOAD.format("deployment"): answer({"spec": {"selector": {"matchLabels": {"app": "web"}}}}),
+SELECTED = items({"spec": {"selector": {"matchLabels": {"app": "web"}}}})
+LISTED: dict[str, Step] = {
+    "pods": items(shown_pod(resources={"requests": {"cpu": "100m"}, "limits": {"memory": "256Mi"}})),
+    "events": items(event("restarting failed container")),
+    "replicasets": REPLICA_SETS,
+    "deployments": SELECTED,
 }
+WELL: dict[str, Step] = {LOG: text("connecting\npassword=hunter2\npanic: no such table\n"), "list": lists()}
 
 
 @asynccontextmanager
@@ -147,10 +149,12 @@ FORBIDDEN = status(403, "Forbidden", "no")
         pytest.param({LOG: silence()}, "the log: ", "template_diff", id="log-silent"),
         pytest.param({LOG: stream(b"half a li", then="reset")}, "the log: ", "template_diff", id="log-cut"),
         pytest.param({LOG: stream(b"half a li", then="silence")}, "the log: no answer within 0.3 s", "template_diff", id="log-hangs"),
-        pytest.param({GET_POD: FORBIDDEN}, "the pod: get pods web-7d4b9c8f5-b in namespace shop: 403", "log", id="pod"),
-        pytest.param({GET_POD: page()}, "the pod: get pods web-7d4b9c8f5-b in namespace shop: expected an API", "log", id="pod-html"),
+        pytest.param({"list": lists(pods=FORBIDDEN)}, "the pod: list pods in namespace shop: 403", "log", id="pod"),
+        pytest.param({"list": lists(pods=page())}, "the pod: list pods in namespace shop: expected an API", "log", id="pod-html"),
+        pytest.param({"list": lists(pods=items())}, "the pod: web-7d4b9c8f5-b is gone", "log", id="pod-gone"),
+        pytest.param({"list": lists(events=FORBIDDEN)}, "events: list events in namespace shop: 403", "log", id="events"),
         pytest.param(
-            {"list": lists(events=FORBIDDEN, replicasets=REPLICA_SETS)}, "events: list events in namespace shop: 403", "log", id="events"
+            {"list": lists(deployments=items())}, "what changed between revisions: Deployment shop/web is gone", "log", id="workload-gone"
         ),
         pytest.param(
             {"list": lists(replicasets=FORBIDDEN)},
@@ -210,7 +214,7 @@ async def test_a_log_may_be_anything(tmp_path: Path, raw: bytes, begins: str) ->
 
 
 @pytest.mark.parametrize(
-    ("items", "lines"),
+    ("made", "lines"),
     [
         pytest.param([], 0, id="none"),
         pytest.param([event("x", at=f"2027-01-15T07:{minute:02}:00Z") for minute in range(20)], EVENTS_SHOWN, id="newest"),
@@ -218,8 +222,8 @@ async def test_a_log_may_be_anything(tmp_path: Path, raw: bytes, begins: str) ->
         pytest.param([event("x", lastTimestamp=None, eventTime=None, count=None)], 2, id="no-time"),
     ],
 )
-async def test_warnings(tmp_path: Path, items: list[Json], lines: int) -> None:
-    async with source_on(tmp_path, list=lists(events=answer({"items": items}), replicasets=REPLICA_SETS)) as (_, source):
+async def test_warnings(tmp_path: Path, made: list[Json], lines: int) -> None:
+    async with source_on(tmp_path, list=lists(events=items(*made))) as (_, source):
         found = await source.gather(finding(), 5.0)
         assert len(found.warnings) == lines
         if lines == EVENTS_SHOWN:
@@ -248,9 +252,8 @@ async def test_revisions_of(tmp_path: Path, kind: str, revision: str, labels: Ca
         controller_revision("web-3", 3, TEMPLATE, labels("web-3")),
     ]
     selector = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["web", "site"]}, {"key": "x", "operator": "DoesNotExist"}]}
-    workload = answer({"spec": {"selector": selector}})
-    changes = {WORKLOAD.format(kind.lower()): workload, "list": lists(controllerrevisions=answer({"items": made}))}
-    async with source_on(tmp_path, **changes) as (server, source):
+    kinds = {f"{kind.lower()}s": items({"spec": {"selector": selector}}), "controllerrevisions": items(*made)}
+    async with source_on(tmp_path, list=lists(**kinds)) as (server, source):
         shown = finding(subject=Subject(kind, "shop", "web", "web-uid"))
         found = await source.gather(replace(shown, pods=tuple(pod._replace(revision=revision) for pod in shown.pods)), 5.0)
         assert found.revision.startswith(f"{named}, made 60 min ago; before it ")
@@ -260,7 +263,7 @@ async def test_revisions_of(tmp_path: Path, kind: str, revision: str, labels: Ca
 
 
 async def test_a_first_revision_has_none_before_it(tmp_path: Path) -> None:
-    only = answer({"items": [replica_set("7d4b9c8f5", 1, TEMPLATE, "2027-01-15T07:54:00Z")]})
+    only = items(replica_set("7d4b9c8f5", 1, TEMPLATE, "2027-01-15T07:54:00Z"))
     async with source_on(tmp_path, list=lists(replicasets=only)) as (_, source):
         found = await source.gather(finding(), 5.0)
         assert (found.revision, found.template_diff) == ("7d4b9c8f5, made 6 min ago; there is none before it", ())
@@ -283,8 +286,7 @@ async def test_nothing_secret_comes_in(tmp_path: Path) -> None:
             pod["status"]["containerStatuses"][0]["lastState"] = {"terminated": {"message": said}}
             template = {"spec": {"containers": [{"name": "app", "image": said, "args": [said], "env": [{"name": "A", "value": said}]}]}}
             sets = [replica_set("5c6f8", 1, TEMPLATE, ""), replica_set("7d4b9c8f5", 3, template, "")]
-            server.script(GET_POD, answer(pod))
-            server.script("list", lists(events=answer({"items": [event(said)]}), replicasets=answer({"items": sets})))
+            server.script("list", lists(pods=items(pod), events=items(event(said)), replicasets=items(*sets)))
             found = repr(await source.gather(finding(), 5.0))
             assert [secret for secret in secrets if secret in found] == []
 
@@ -297,7 +299,7 @@ async def test_parts_are_read_side_by_side(tmp_path: Path) -> None:
     def held(then: Step) -> Step:
         async def step(request: web.Request) -> web.StreamResponse:
             waiting.add(request.path.rpartition("/")[2])
-            if len(waiting) >= 4:
+            if waiting >= {"log", "pods", "events", "deployments"}:
                 together.set()
             await gate.wait()
             return await then(request)
