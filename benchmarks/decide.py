@@ -1,7 +1,8 @@
 """How long a tick of the core takes: members swapped, demand recorded, counts decided.
 
 ``python -m benchmarks.decide`` plays a fleet with all guards configured, two metrics a workload, some of them missing, some workloads
-replaced each tick, and replica counts that follow the decisions. Making up the loads is not measured, nor is any I/O.
+replaced each tick, and replica counts that follow the decisions; then one of each policy alone, each in a process of its own. Under
+``hpa`` one of the two metrics is the CPU of ten pods. Making up the loads is not measured, nor is any I/O.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -22,10 +24,11 @@ from autoscaler.core.behavior import Behavior, Direction, RateRule
 from autoscaler.core.columns import frozen, widened
 from autoscaler.core.decide import Decision, State, decide
 from autoscaler.core.history import History
-from autoscaler.core.observation import Observation, blank, known
+from autoscaler.core.observation import Observation, SeriesColumns, blank, known
+from autoscaler.core.policy import Pods
 from autoscaler.core.roster import Roster
-from autoscaler.core.spec import Fallback, PolicyChoice, Query, ScheduleRow, SeriesSpec, When, WorkloadSpec
-from autoscaler.core.types import FREE, Bools, Floats, Mode, Signal, Workload
+from autoscaler.core.spec import Call, Fallback, PolicyChoice, Query, ScheduleRow, SeriesSpec, Usage, When, WorkloadSpec
+from autoscaler.core.types import FREE, Bools, Floats, MetricType, Mode, PodPhase, PodReady, Signal, TargetKind, Workload
 from autoscaler.registry import find
 from benchmarks.machine import origin, resident_mib
 
@@ -40,6 +43,10 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "movingAverage": ({"window_s": 60.0}, {"window_s": 120.0}, {"window_s": 300.0}),
 }
 """Parameters that a fleet's files would differ in, by policy."""
+
+
+EACH = ("threshold", "movingAverage", "hpa", "forecast")
+PODS, REQUEST, PENDING, UNREADY = 10, 0.5, 0.01, 0.02
 
 
 @dataclass(frozen=True)
@@ -83,12 +90,15 @@ class Fleet:
         sleeps = number % 20 == 0
         opening = START_S + float(draw.uniform(-DAY_S, DAY_S))
         name = f"workload-{number}"
+        series = [
+            SeriesSpec(metric, Query(f'sum({metric}{{app="{name}"}})'), target, activation=4 * target if sleeps else 0.0)
+            for metric, target in (("rps", 85.0), ("lag", 5.0))
+        ]
+        if policy.name == "hpa":
+            series[0] = SeriesSpec("cpu", Usage("cpu"), 0.6, TargetKind.UTILIZATION, metric_type=MetricType.CPU)
         return WorkloadSpec(
             Workload("shop", name),
-            tuple(
-                SeriesSpec(metric, Query(f'sum({metric}{{app="{name}"}})'), target, activation=4 * target if sleeps else 0.0)
-                for metric, target in (("rps", 85.0), ("lag", 5.0))
-            ),
+            tuple(series),
             PolicyChoice(policy.name, policy.policy, policy.policy.Params(**variants[number // 2 % len(variants)])),
             behavior,
             min_replicas=0 if sleeps else 2,
@@ -134,15 +144,14 @@ class Fleet:
             n = call.owner.size
             load = call.target * demand[call.owner] * draw.lognormal(0, 0.05, n)
             gone = (draw.random(n) < self.load.missing) | (call.owner == FREE)
-            series.append(
-                replace(
-                    nothing,
-                    load=frozen(np.where(gone, np.nan, load)),
-                    age_s=frozen(np.full(n, 1.0)),
-                    signal=frozen(np.where(gone, Signal.TIMEOUT, Signal.OK).astype(np.int8)),
-                    ready=frozen(self._real[call.owner]),
-                )
+            columns = replace(
+                nothing,
+                load=frozen(np.where(gone, np.nan, load)),
+                age_s=frozen(np.full(n, 1.0)),
+                signal=frozen(np.where(gone, Signal.TIMEOUT, Signal.OK).astype(np.int8)),
+                ready=frozen(self._real[call.owner]),
             )
+            series.append(self._with_pods(call, columns))
         return replace(
             known(spec, self.at_s, np.where(spec.workloads.serial > 0, self._real, np.nan)),
             startup_s=frozen(np.full(spec.slots, 45.0)),
@@ -151,6 +160,35 @@ class Fleet:
             written_to=frozen(np.where(wrote, self._real, np.nan)),
             coverage=frozen(np.where(draw.random(spec.slots) < self.load.missing, 0.5, 1.0)),
             series=tuple(series),
+        )
+
+    def _with_pods(self, call: Call, columns: SeriesColumns) -> SeriesColumns:
+        """Ten pods behind each series of CPU: most of them run, are Ready and have a sample."""
+        of_pods = (call.metric_type == MetricType.CPU) & (call.owner != FREE)
+        if not of_pods.any():
+            return columns
+        draw = self._random
+        offsets = np.concatenate([[0], np.cumsum(np.where(of_pods, PODS, 0))])
+        pods = int(offsets[-1])
+        load = np.where(of_pods, columns.load * REQUEST, columns.load)
+        use = np.repeat(load / PODS, np.diff(offsets)) * draw.lognormal(0, 0.1, pods)
+        chance = draw.random(pods)
+        started_s = self.at_s - draw.exponential(HOUR_S, pods)
+        return replace(
+            columns,
+            load=frozen(load),
+            request=frozen(np.where(of_pods, REQUEST, np.nan)),
+            pods=Pods(
+                offsets=frozen(offsets),
+                use=frozen(np.where(chance < self.load.missing, np.nan, use)),
+                request=frozen(np.full(pods, REQUEST)),
+                phase=frozen(np.where(chance > 1 - PENDING, PodPhase.PENDING, PodPhase.RUNNING).astype(np.int8)),
+                ready=frozen(np.where(chance > 1 - PENDING - UNREADY, PodReady.FALSE, PodReady.TRUE).astype(np.int8)),
+                started_s=frozen(started_s),
+                ready_changed_s=frozen(started_s + 20.0),
+                sampled_s=frozen(np.full(pods, self.at_s - 10.0)),
+                window_s=frozen(np.full(pods, 15.0)),
+            ),
         )
 
     def obey(self, decision: Decision) -> None:
@@ -264,6 +302,24 @@ def table(result: dict[str, Any]) -> str:
     )
 
 
+def apart(name: str, arguments: list[str]) -> dict[str, Any]:
+    """The result of one policy, from a process of its own: whose memory is whose."""
+    command = [sys.executable, "-m", "benchmarks.decide", *arguments, "--policies", name, "--each", "", "--output", "json"]
+    answer = subprocess.run(command, capture_output=True, check=True, text=True)  # noqa: S603 - itself
+    found: dict[str, Any] = json.loads(answer.stdout)
+    return found
+
+
+def by_policy(results: dict[str, dict[str, Any]]) -> str:
+    """`decide` alone, a row for each policy, for people."""
+    lines = [f"{'decide of':<16}{'median':>12}{'p99':>12}{'max':>12}{'median CPU':>12}{'peak memory':>16}{'resident':>14}"]
+    for name, result in results.items():
+        stage = result["stages"]["decide"]
+        times = "".join(f"{stage[key]:>9.2f} ms" for key in TIMES)
+        lines.append(f"{name:<16}{times}{stage['peak_mib']:>12.1f} MiB{result['resident_mib']:>10.1f} MiB")
+    return "\n".join(lines)
+
+
 def main(arguments: list[str]) -> None:
     """Read the command line, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decide", description=__doc__)
@@ -275,10 +331,17 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--warm-up", type=int, default=60, help="ticks before the first that is measured")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    parser.add_argument("--each", default=",".join(EACH), help="policies that are measured alone too, comma between them")
     given = parser.parse_args(arguments)
     load = Load(given.workloads, tuple(given.policies.split(",")), given.missing, given.swapped, given.seed)
     result = measure(load, given.ticks, given.warm_up)
-    print(json.dumps(result, indent=2) if given.output == "json" else table(result))
+    names = ("workloads", "missing", "swapped", "ticks", "warm_up", "seed")
+    same = [f"--{name.replace('_', '-')}={getattr(given, name)}" for name in names]
+    each = {name: apart(name, same) for name in given.each.split(",") if name}
+    if given.output == "json":
+        print(json.dumps(result | ({"each": each} if each else {}), indent=2))
+    else:
+        print("\n\n".join([table(result), *([by_policy(each)] if each else [])]))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from autoscaler.core.types import MetricType
 from benchmarks.decide import Fleet, Load, main, measure, tick
 
 SMALL = Load(60, ("threshold", "movingAverage"), 0.1, 3, 1)
@@ -43,12 +45,31 @@ def test_half_of_the_fleet_has_each_policy_and_every_guard_has_work() -> None:
     assert worked == {"noData", "activation", "tolerance", "stabilisation", "rate", "schedule", "bounds", "mode"}
 
 
+def test_hpa_has_ten_pods_of_each_workload_and_goes_by_them() -> None:
+    fleet = Fleet(Load(40, ("hpa",), 0.05, 0, 1))
+    decision = [tick(fleet)[1] for _ in range(20)][-1]
+    (call,) = fleet.roster.spec.calls
+    (series,) = fleet.observe().series
+    assert series.pods is not None
+    of_pods = np.diff(series.pods.offsets)
+    assert of_pods.tolist() == np.where(call.metric_type == MetricType.CPU, 10, 0).tolist()
+    assert int(of_pods.sum()) == 400
+    noted = decision.proposals[0].notes
+    counted = noted["counted"][(call.metric_type == MetricType.CPU) & ~np.isnan(noted["counted"])]
+    assert counted.size > 30
+    assert 5 < counted.mean() < 10, "some have no sample, and some are starting"
+
+
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_it_prints_a_table_or_json(output: str, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--workloads", "20", "--swapped", "1", "--ticks", "3", "--warm-up", "1", "-o", output])
+    main(["--workloads", "20", "--swapped", "1", "--ticks", "3", "--warm-up", "1", "--each", "hpa", "-o", output])
     printed = capsys.readouterr().out
     if output == "json":
-        assert json.loads(printed)["load"]["workloads"] == 20
+        found = json.loads(printed)
+        assert found["load"]["workloads"] == 20
+        assert found["each"]["hpa"]["load"]["policies"] == ["hpa"]
+        assert found["each"]["hpa"]["stages"]["decide"]["median_ms"] > 0
     else:
-        assert "decide" in printed
         assert "20 workloads (threshold, movingAverage), 2 metrics each; 3 ticks" in printed
+        *_, last = printed.splitlines()
+        assert last.split()[0] == "hpa"
