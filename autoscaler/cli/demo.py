@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from autoscaler.adapters.memory import MemoryCluster, MemorySource
+    from autoscaler.adapters.memory_pods import MemoryPods
     from autoscaler.clock import Clock
     from autoscaler.loops.board import Board
 
@@ -24,7 +25,8 @@ def demo(
 ) -> None:
     """Watch the service scale three workloads of an embedded cluster under recorded loads, an hour a minute, until Ctrl-C.
 
-    The service is the real one; only the cluster and the metric source are in memory.
+    Of three more workloads a pod falls ill: one crashes again and again and is replaced, one runs out of memory once, one never
+    becomes ready. The service is the real one; only the cluster and the metric source are in memory.
     """
     import asyncio
 
@@ -38,20 +40,24 @@ async def _play(host: str, port: int) -> None:
     from importlib.resources import as_file, files
 
     from autoscaler.adapters.memory import MemoryCluster, MemorySource
+    from autoscaler.adapters.memory_pods import MemoryPods
     from autoscaler.adapters.telemetry import PrometheusRecorder
     from autoscaler.clock import FastClock
     from autoscaler.policyfile.reload import DirectoryPolicySource
     from autoscaler.service import Parts, Service, check_policies_package
+    from autoscaler.simulation.patients import play
+    from autoscaler.simulation.showcase import PATIENTS
 
     check_policies_package()
     clock = FastClock(SPEED)
-    source, cluster = MemorySource(clock), MemoryCluster(clock)
+    source, cluster, pods = MemorySource(clock), MemoryCluster(clock), MemoryPods(clock)
     _populate(cluster, source, clock)
+    _admit(pods, clock)
     answers = ""
 
     def started(address: str) -> None:
         nonlocal answers
-        answers = f"{address}/ (page), /api/v1/workloads, /metrics, /healthz; Ctrl-C ends it"
+        answers = f"{address}/ (page), /api/v1/workloads, /api/v1/incidents, /metrics, /healthz; Ctrl-C ends it"
         typer.echo(f"the demo answers on {answers}", err=True)
 
     async def watch() -> None:
@@ -69,7 +75,9 @@ async def _play(host: str, port: int) -> None:
             clock=clock,
             host=host,
             port=port,
-            beside=(watch,),
+            pods=pods,
+            actions=pods,
+            beside=(watch, lambda: play(PATIENTS, pods, clock)),
             on_terminal=True,
         )
         service = Service(parts)
@@ -89,20 +97,31 @@ def _populate(cluster: MemoryCluster, source: MemorySource, clock: Clock) -> Non
         cluster.host(stage, report)
 
 
+def _admit(pods: MemoryPods, clock: Clock) -> None:
+    """Put the workloads whose pods will fall ill into the cluster, each on a healthy node."""
+    from autoscaler.adapters.memory_pods import Template
+    from autoscaler.core.health.facts import Condition, Container, Node
+    from autoscaler.simulation.showcase import PATIENTS
+
+    for patient in PATIENTS:
+        pods.put(Node(patient.node, patient.node, conditions=(Condition("Ready", "True", "KubeletReady", clock.now()),)))
+        pods.create(patient.workload, patient.replicas, Template((Container("app", image=patient.image),), patient.node))
+
+
 async def _show(board: Board, clock: Clock, answers: str) -> None:
     """Follow the workloads for ever: a table on a terminal, lines elsewhere. Times in here are real ones, clock times / speed."""
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.live import Live
 
     from autoscaler import logs
-    from autoscaler.cli.live import Lines, table
+    from autoscaler.cli.live import Lines, incident_table, table
 
     console = Console()
     if not console.is_terminal:
         lines, next_s = Lines(), clock.monotonic()
         while True:
             rows = board.workloads()
-            for line in lines.changes(rows):
+            for line in [*lines.changes(rows), *lines.turns(board.incidents(), clock.now())]:
                 typer.echo(line)
             if clock.monotonic() >= next_s and (summary := lines.summary(rows)):
                 typer.echo(summary)
@@ -112,7 +131,8 @@ async def _show(board: Board, clock: Clock, answers: str) -> None:
         logs.configure("human", "warning")  # again: what is logged from now on is printed above the table
         while True:
             now = f"{_time(clock)}, an hour a minute"
-            live.update(table(board.workloads(), f"autoscaler demo: {now}", f"{answers}"), refresh=True)
+            scaled, ill = table(board.workloads(), f"autoscaler demo: {now}", ""), incident_table(board.incidents(), f"{answers}")
+            live.update(Group(scaled, ill), refresh=True)
             await clock.sleep_until(clock.monotonic() + LOOK_S * SPEED)
 
 

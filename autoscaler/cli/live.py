@@ -37,11 +37,30 @@ def table(rows: Sequence[Row], title: str, caption: str) -> Table:
     return found
 
 
+def incident_table(rows: Sequence[Row], caption: str) -> Table:
+    """What is or was lately wrong: where, the cause, its phase, how many pods, and what was done about it or why not."""
+    found = Table(caption=caption, caption_justify="left", expand=True, highlight=False)
+    for name in ("incident", "cause", "phase"):
+        found.add_column(name, no_wrap=True)
+    found.add_column("pods", justify="right", no_wrap=True)
+    found.add_column("done", ratio=1)
+    for row in rows:
+        style = _STYLES.get(row["phase"], "")
+        found.add_row(Text(_where(row)), Text(row["cause"]), Text(row["phase"], style=style), Text(_pods(row)), Text(_done(row)))
+    if not rows:
+        found.add_row(Text("none", style="dim"))
+    return found
+
+
+_STYLES = {"firing": "bold red", "flapping": "bold red", "pending": "yellow", "resolved": "green"}
+
+
 @dataclass(slots=True)
 class Lines:
-    """Plain lines: one for each change of a count, and from time to time one for all workloads together."""
+    """Plain lines: one for each change of a count or turn of an incident, and from time to time one for all workloads together."""
 
     _desired: dict[str, float] = field(default_factory=dict)
+    _phases: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
     def changes(self, rows: Sequence[Row]) -> list[str]:
         """A line for each workload whose count was changed since the last look; its first count is none."""
@@ -53,6 +72,17 @@ class Lines:
                 self._desired[name] = desired
             if _differ(before, desired):
                 lines.append(f"{_time(row)} {name} {before:g} → {desired:g}: {row['why']}")
+        return lines
+
+    def turns(self, rows: Sequence[Row], at_s: float) -> list[str]:
+        """A line for each incident (of :meth:`autoscaler.ports.Views.incidents`) that is new, or of which there is something new to say."""
+        lines = []
+        for row in rows:
+            key, now = (_where(row), row["cause"]), (row["phase"], _done(row))
+            if self._phases.get(key) != now:
+                done = f": {now[1]}" if now[1] else ""
+                lines.append(f"{_clock(at_s)} {key[0]} {key[1]} {row['phase']}, {_pods(row)} pods{done}")
+            self._phases[key] = now
         return lines
 
     def summary(self, rows: Sequence[Row]) -> str:
@@ -67,7 +97,28 @@ def _name(row: Row) -> str:
 
 
 def _time(row: Row) -> str:
-    return datetime.fromtimestamp(row["at_s"], UTC).strftime("%H:%M:%S")
+    return _clock(row["at_s"])
+
+
+def _clock(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%H:%M:%S")
+
+
+def _where(row: Row) -> str:
+    """The workload (a node has no namespace), and the container."""
+    name = _name(row) if row["namespace"] else f"{row['kind']} {row['name']}"
+    return f"{name} {row['container']}".strip()
+
+
+def _pods(row: Row) -> str:
+    return f"{row['pods_affected']} of {row['pods_in_all']}" if row["pods_in_all"] else UNKNOWN
+
+
+def _done(row: Row) -> str:
+    """What was done last, else why nothing was."""
+    done = [each["words"] for each in row["remedies"]]
+    acted = [each["words"] for each in row["remedies"] if each["acted"]]
+    return str((acted or done or [""])[-1])
 
 
 def _loads(row: Row) -> str:

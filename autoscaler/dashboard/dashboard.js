@@ -1,4 +1,4 @@
-// The page: a list of workloads and a view of one, from the read-only API. Everything that comes from there is put in as text.
+// The page: workloads and incidents, and a view of one workload, from the read-only API. Everything that comes from there is put in as text.
 import { chart, NO_VALUE, number, clockTime } from "./chart.js";
 import { h, patch } from "./dom.js";
 
@@ -10,7 +10,7 @@ const CHART_PADDING = 28;
 const main = document.getElementById("main");
 const status = document.getElementById("status");
 const notices = document.getElementById("notices");
-const view = { filter: "", cursor: null, shown: "", timer: 0, asking: null };
+const view = { filter: "", cursor: null, shown: "", timer: 0, asking: null, incidents: [] };
 
 // -- where we are: #/ or #/NAMESPACE/NAME/KIND
 
@@ -38,11 +38,13 @@ async function refresh() {
     ? `api/v1/workloads/${encodeURIComponent(at.namespace)}/${encodeURIComponent(at.name)}?kind=${encodeURIComponent(at.kind)}`
     : "api/v1/workloads";
   try {
-    const [answer, readiness] = await Promise.all([ask(path, asking.signal), ask("readyz", asking.signal)]);
+    const paths = [path, "readyz", "api/v1/incidents"];
+    const [answer, readiness, incidents] = await Promise.all(paths.map((one) => ask(one, asking.signal)));
     if (asking.signal.aborted) return;
     const remarks = readiness.body.split("\n").filter((line) => line && line !== "ok").map((line) => line.replace(/^remark: /, ""));
     if (answer.status === 200) {
       view.data = answer.body;
+      view.incidents = incidents.status === 200 ? incidents.body : [];
       render();
       say(`Updated ${clockTime(Date.now() / 1000)}`, remarks);
     } else {
@@ -72,6 +74,7 @@ function list(rows) {
   const count = words.length ? `${wanted.length} of ${rows.length} workloads` : `${rows.length} workloads`;
   const more = wanted.length > ROWS_MAX ? `, the first ${ROWS_MAX} shown` : "";
   return [
+    ...incidentList(view.incidents),
     h("form", { class: "filter", role: "search", key: "filter" },
       h("input", { type: "search", id: "filter", placeholder: "Filter", "aria-label": "Filter workloads by name, kind, policy, mode or reason" }),
       h("span", {}, count + more)),
@@ -108,12 +111,40 @@ function problems(row) {
   return [row.target_problem, row.write_problem].filter(Boolean).map((text) => h("div", { class: "problem" }, text));
 }
 
+// -- incidents
+
+function incidentList(rows) {
+  if (!rows.length) return [];
+  const open = rows.filter((row) => row.phase !== "resolved").length;
+  return [
+    h("h2", { key: "incidents-title" }, `Incidents: ${open} open`),
+    h("div", { class: "scroll", key: "incidents" }, h("table", { class: "workloads" },
+      h("thead", {}, h("tr", {}, ...["Incident", "Phase", "Pods", "What", "Done"].map((title) =>
+        h("th", { scope: "col", class: title === "Pods" ? "number" : "" }, title)))),
+      h("tbody", {}, ...rows.slice(0, ROWS_MAX).map(incidentRow)))),
+    h("h2", { key: "workloads-title" }, "Workloads"),
+  ];
+}
+
+function incidentRow(row) {
+  const where = row.namespace ? `${row.namespace}/${row.name}` : row.name;
+  const code = row.exit_code === null ? "" : `; exit code ${row.exit_code}: ${row.exit_meaning}`;
+  const done = row.remedies.filter((one) => one.acted).slice(-1)[0] || row.remedies.slice(-1)[0];
+  return h("tr", { key: `${where}/${row.kind}/${row.container}/${row.cause}` },
+    h("th", { scope: "row" }, where, " ", h("span", { class: "kind" }, [row.kind, row.container].filter(Boolean).join(", "))),
+    h("td", {}, h("span", { class: `badge ${row.phase}` }, row.phase)),
+    h("td", { class: "number", "data-label": "Pods" }, row.pods_in_all ? `${row.pods_affected} of ${row.pods_in_all}` : NO_VALUE),
+    h("td", { class: "why" }, h("strong", {}, row.cause), `: ${row.text}${code}`, ...row.notes.map((note) => h("div", { class: "faint" }, note))),
+    h("td", { class: "why" }, done ? `${done.pod ? `${done.pod}: ` : ""}${done.words}` : ""));
+}
+
 // -- one workload
 
 const back = () => h("p", { key: "back" }, h("a", { href: "#/" }, "← All workloads"));
 
 function detail(row) {
   const bounds = row.bounds || {};
+  const mine = view.incidents.filter((one) => one.namespace === row.namespace && one.name === row.name && one.kind === row.kind);
   return [
     back(),
     h("h2", { key: "title" }, `${row.namespace}/${row.name} `, h("span", { class: "kind" }, row.kind), " ", mode(row)),
@@ -122,6 +153,7 @@ function detail(row) {
       fact("Replicas", change(row)), fact("Ready", number(row.ready)), fact("Demand", number(row.demand)),
       fact("Bounds", `${number(bounds.min)} – ${number(bounds.max)}`), fact("Policy", row.policy, "text"),
       fact("Configured in", row.origin || NO_VALUE, "long")),
+    ...incidentList(mine).slice(0, 2),
     h("h3", { key: "history-title" }, "History"),
     chart(row.history || {}, bounds, Math.max(300, main.clientWidth - CHART_PADDING), view.cursor),
     h("h3", { key: "decisions-title" }, "Last decisions"),

@@ -1,4 +1,8 @@
-"""The demo's workloads: three services under recorded loads, one of which is hit by a flash crowd soon after the start."""
+"""The demo's workloads: three services under recorded loads, one of which is hit by a flash crowd soon after the start; three are sick.
+
+A pod of ``mailer`` crashes until it is replaced, one of ``search`` runs out of memory once, one of ``billing`` never becomes ready. They
+have enough pods on as many nodes that this is no mass failure.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from autoscaler.core.plant import Plant
 from autoscaler.core.types import Workload
 from autoscaler.simulation.live import Stage
 from autoscaler.simulation.load import rates, read_csv, scaled
+from autoscaler.simulation.patients import Patient, crash_looping, never_ready, out_of_memory
 from autoscaler.simulation.world import Measure, Setup
 
 NAMESPACE = "shop"
@@ -37,6 +42,13 @@ PLAYS = (
     Play(Workload(NAMESPACE, "web"), "wikipedia_day_24s.csv", 10.0, 10.5),
     Play(Workload(NAMESPACE, "news"), "tweets_aapl_6h_5min.csv", 0.5, 1.1),
     Play(Workload(NAMESPACE, "orders", "StatefulSet"), "ms_mongo_app3_day_1min.csv", 6.0, 11.0),
+)
+
+
+PATIENTS = (
+    Patient(Workload(NAMESPACE, "mailer"), "mailer:7", "node-1", crash_looping, first_s=180.0, every_s=5400.0, lasts_s=2700.0),
+    Patient(Workload(NAMESPACE, "search"), "search:31", "node-2", out_of_memory, first_s=600.0, every_s=5400.0, lasts_s=1800.0),
+    Patient(Workload(NAMESPACE, "billing"), "billing:2", "node-3", never_ready, first_s=30.0),
 )
 
 

@@ -10,15 +10,21 @@ from importlib.resources import as_file, files
 import numpy as np
 import pytest
 
+from autoscaler import metrics
 from autoscaler.adapters.memory import MemoryCluster, MemorySource
-from autoscaler.cli.demo import _populate
+from autoscaler.adapters.memory_pods import MemoryPods
+from autoscaler.cli.demo import _admit, _populate
 from autoscaler.clock import ManualClock
+from autoscaler.core.health.lifecycle import Kind
+from autoscaler.core.health.report import Report
 from autoscaler.core.spec import Query
 from autoscaler.loops.board import Board
 from autoscaler.loops.group import Surroundings
+from autoscaler.loops.health import HealthLoop, Ward
 from autoscaler.loops.scaling import ScalingLoop
 from autoscaler.policyfile.load import load
-from autoscaler.simulation.showcase import HISTORY_S, PLANT, PLAYS, stages
+from autoscaler.simulation import patients
+from autoscaler.simulation.showcase import HISTORY_S, NAMESPACE, PATIENTS, PLANT, PLAYS, stages
 from autoscaler.testing.recorder import MemoryRecorder
 
 
@@ -27,6 +33,32 @@ def test_policies_are_for_the_workloads_that_are_there() -> None:
         policies = load([path], 0.0)
     assert policies.warnings == ()
     assert {spec.workload for spec in policies.specs} == {play.workload for play in PLAYS}
+    assert [(spec.namespace, spec.requirements) for spec in policies.health] == [(NAMESPACE, ())]
+
+
+async def test_three_workloads_fall_ill_and_one_pod_is_replaced() -> None:
+    """Each is seen and told of once; at an hour a minute all of that has happened after twenty seconds."""
+    clock, told = ManualClock(), list[Report]()
+    pods, recorder = MemoryPods(clock), MemoryRecorder()
+    _admit(pods, clock)
+    health = HealthLoop(Ward(pods, clock, recorder, actions=pods, told=told.append))
+    with as_file(files("autoscaler.cli") / "demo.yaml") as path:
+        health.use(load([path], clock.now()).health)
+    running = [asyncio.create_task(health.run()), asyncio.create_task(patients.play(PATIENTS, pods, clock))]
+    first = {pod.uid for pod in pods.owned(PATIENTS[0].workload) or ()}
+    await clock.advance(1200.0)
+    fired = [each.change.incident.finding for each in told if each.change.kind is Kind.FIRED]
+    seen = [(finding.subject.name, str(finding.cause)) for finding in fired]
+    assert seen == [("mailer", "CrashLoop"), ("search", "OutOfMemory"), ("billing", "Unready")]
+    assert {row["name"]: row["phase"] for row in health.rows()} == {"billing": "firing", "search": "resolved", "mailer": "resolved"}
+    assert recorder.value(metrics.REMEDIES, "CrashLoop", "done", "") == 1
+    assert len(first - {pod.uid for pod in pods.owned(PATIENTS[0].workload) or ()}) == 1
+    await clock.advance(3 * 3600.0)
+    assert len([each for each in told if each.change.kind is Kind.FIRED]) == 7, "and again each one and a half hours"
+    assert recorder.value(metrics.HEALTH_PASSES_FAILED) is None
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 def test_the_past_can_be_asked_for() -> None:

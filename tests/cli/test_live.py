@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from autoscaler.cli.live import Lines, table
+from autoscaler.cli.live import Lines, incident_table, table
 
 
 def row(name: str = "web", **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - a row's values
@@ -91,3 +91,60 @@ def test_nothing_is_summed_up_before_the_first_decision() -> None:
     del undecided["at_s"]
     assert Lines().summary([undecided]) == ""
     assert Lines().summary([]) == ""
+
+
+def incident(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - a row's values
+    base = {
+        "namespace": "shop",
+        "kind": "Deployment",
+        "name": "mailer",
+        "container": "app",
+        "cause": "CrashLoop",
+        "phase": "firing",
+        "pods_affected": 1,
+        "pods_in_all": 6,
+        "remedies": [],
+    }
+    return base | changes
+
+
+def done(words: str, *, acted: bool) -> dict[str, Any]:
+    return {"words": words, "acted": acted}
+
+
+@pytest.mark.parametrize(
+    ("changes", "cells"),
+    [
+        pytest.param({}, "shop/mailer app CrashLoop firing 1 of 6", id="nothing-done"),
+        pytest.param({"remedies": [done("refused", acted=False)]}, "shop/mailer app CrashLoop firing 1 of 6 refused", id="refused"),
+        pytest.param(
+            {"remedies": [done("evicted", acted=True), done("refused", acted=False)]},
+            "shop/mailer app CrashLoop firing 1 of 6 evicted",
+            id="what-was-done-goes-before-what-was-not",
+        ),
+        pytest.param(
+            {"namespace": "", "kind": "Node", "name": "n1", "container": "", "cause": "NodeLost", "pods_in_all": 0},
+            "Node n1 NodeLost firing -",
+            id="node",
+        ),
+        pytest.param({"name": "[bold]m[/bold]"}, "shop/[bold]m[/bold] app CrashLoop firing 1 of 6", id="markup-is-text"),
+    ],
+)
+def test_incidents_as_a_table(changes: dict[str, Any], cells: str) -> None:
+    console = Console(file=StringIO(), width=140)
+    console.print(incident_table([incident(**changes)], "the caption"))
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    (line,) = [line for line in lines if "firing" in line]
+    assert " ".join(line.replace("│", " ").split()) == cells
+    assert "the caption" in lines[-1]
+
+
+def test_incidents_are_told_in_lines_when_something_is_new() -> None:
+    lines = Lines()
+    assert lines.turns([incident(phase="pending")], 1_800_000_015.0) == ["08:00:15 shop/mailer app CrashLoop pending, 1 of 6 pods"]
+    assert lines.turns([incident(phase="pending", pods_affected=2)], 1_800_000_020.0) == []
+    assert lines.turns([incident()], 1_800_000_030.0) == ["08:00:30 shop/mailer app CrashLoop firing, 1 of 6 pods"]
+    acted = incident(remedies=[done("evicted: 7 restarts", acted=True)])
+    assert lines.turns([acted], 1_800_000_040.0) == ["08:00:40 shop/mailer app CrashLoop firing, 1 of 6 pods: evicted: 7 restarts"]
+    assert lines.turns([acted], 1_800_000_041.0) == []
