@@ -17,6 +17,7 @@ import pytest
 import urllib3
 import yaml
 
+from autoscaler.settings import load as load_settings
 from tests.cluster.rig import Api, ApiError, ControlPlane, Exporter, Process, Prometheus, objects, wait_until
 from tests.cluster.rig.access import write_kubeconfig
 from tests.cluster.rig.paths import ROOT

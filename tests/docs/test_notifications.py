@@ -40,8 +40,11 @@ def test_every_setting_of_all_sinks() -> None:
 
 @pytest.mark.parametrize(
     ("section", "kind"),
-    [pytest.param("Alertmanager", "alertmanager", id="alertmanager"), pytest.param("Webhook", "webhook", id="webhook")]
-    + [pytest.param("PagerDuty", "pagerduty", id="pagerduty")],
+    [
+        pytest.param("Alertmanager", "alertmanager", id="alertmanager"),
+        pytest.param("Webhook", "webhook", id="webhook"),
+        pytest.param("PagerDuty", "pagerduty", id="pagerduty"),
+    ],
 )
 def test_settings_of_one(section: str, kind: str) -> None:
     fields = SINKS[kind].model_fields
