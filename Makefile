@@ -38,6 +38,11 @@ cluster-test: $(VENV)/.dev ## Run the tests against a real Kubernetes and a real
 	@tests/cluster/prepare
 	@$(BIN)/python -m pytest tests/cluster -o faulthandler_timeout=600
 
+.PHONY: node-test
+node-test: $(VENV)/.dev ## Run real faults in real containers on a real node, five minutes of them (as root, on cgroups; needs Go)
+	@tests/cluster/prepare packages kube node
+	@$(BIN)/python -m pytest tests/node -o faulthandler_timeout=600
+
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure `decide` for 10 000 workloads: median, p99 and memory
 	@$(BIN)/python -m benchmarks.decide
