@@ -18,7 +18,8 @@ What we mean to do otherwise, and what ``exact: true`` puts back to the HPA's wa
 difference              here                                                ``exact``, as the HPA
 ======================  ==================================================  =========================================================
 ownedPods               samples of pods that are not the workload's own     whatever the selector matches counts, also samples of pods
-                        say nothing                                         that are no longer listed
+                        say nothing                                         that are no longer listed, where the view has them (the
+                                                                            service looks at own pods only)
 missingRequest          a container without a request leaves both sums      no proposal
 noReadyPod              a ``value`` without a ready pod is no data          ceil(ratio x 0) = 0 replicas
 absurdLoad              a load that asks for over 1e9 replicas is no data   asks for max
