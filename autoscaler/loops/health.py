@@ -28,7 +28,7 @@ from autoscaler.core.health.monitor import Reach, Rules, Seen, State, look, mass
 from autoscaler.core.health.policy import HealthPolicies, HealthSpec
 from autoscaler.core.health.report import Done, Evidence, Report
 from autoscaler.loops import incidents
-from autoscaler.loops.health_state import HealthKeeper
+from autoscaler.loops.health_state import SAVE_EVERY_S, HealthKeeper
 from autoscaler.loops.remedies import Hands, Remedies
 from autoscaler.loops.selection import Selection
 from autoscaler.loops.verdicts import Verdicts
@@ -120,7 +120,7 @@ class HealthLoop:
         self._sinks_of: dict[Key, tuple[str, ...]] = {}
         self._acting: asyncio.Task[None] | None = None
         self._looked_s = self._concluded_s = self._clock.monotonic()
-        self._failed = ""
+        self._faults: dict[str, str] = {}
         self._selection = Selection(care.own)
         self._recorder.collect(metrics.INCIDENTS, self._series)
         self._recorder.collect(metrics.HEALTH_AGE, lambda: [((), self._clock.monotonic() - self._concluded_s)])
@@ -137,7 +137,7 @@ class HealthLoop:
         self.state, self._remedies.ledger = saved.state, saved.ledger
         self._looked_s = self._concluded_s = self._clock.monotonic()
         async with asyncio.TaskGroup() as host:
-            host.create_task(self._keeper.run(), name="incidents' state")
+            host.create_task(self._keep_saving(), name="incidents' state")
             await self._turn()
 
     async def close(self, seconds: float) -> None:
@@ -147,12 +147,17 @@ class HealthLoop:
             await asyncio.gather(self._acting, return_exceptions=True)
         await self._keeper.close(seconds)
 
+    async def _keep_saving(self) -> None:
+        while True:
+            await self._clock.sleep_until(self._clock.monotonic() + SAVE_EVERY_S)
+            await self._guarded("saving incidents", self._keeper.save())
+
     async def _turn(self) -> None:
         """One pass after the other; ``news_s``: when the watch told of news (NaN: it is only time that has passed)."""
         news_s = nan
         while True:
             began = self._clock.monotonic()
-            await self._guarded(self._pass(news_s))
+            await self._guarded("a pass of the health loop", self._pass(news_s))
             self._looked_s, news_s = self._clock.monotonic(), nan
             try:
                 async with self._clock.timeout(max(0.0, began + TURN_S - self._clock.monotonic())):
@@ -162,17 +167,17 @@ class HealthLoop:
                 continue
             await self._clock.sleep_until(began + max(PACE_S, 2 * (self._looked_s - began)))
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, what: str, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except Exception as error:
             # The boundary of a pass: what is known stays as it was, and the next one starts from it.
             self._recorder.add(metrics.HEALTH_PASSES_FAILED)
-            if repr(error) != self._failed:
-                log.exception("a pass of the health loop failed; incidents stay as they are, and nothing is removed")
-            self._failed = repr(error)
+            if repr(error) != self._faults.get(what):
+                log.exception("%s failed; incidents stay as they are, and nothing is removed", what)
+            self._faults[what] = repr(error)
         else:
-            self._failed = ""
+            self._faults.pop(what, None)
 
     async def _pass(self, news_s: float) -> None:
         began = self._clock.monotonic()
@@ -193,7 +198,9 @@ class HealthLoop:
             self._tell_remedy(incident, done)
         self._tell_breakers(before, seen)
         if intent is not None and (self._acting is None or self._acting.done()):
-            self._acting = asyncio.create_task(self._guarded(self._remedies.carry_out(intent)), name=f"remedy for {intent.ref.name}")
+            self._acting = asyncio.create_task(
+                self._guarded("a remedy", self._remedies.carry_out(intent)), name=f"remedy for {intent.ref.name}"
+            )
         self._sinks_of = {key: sinks for key, sinks in self._sinks_of.items() if key in state.incidents}
         ended = self._clock.monotonic()
         self._recorder.set(metrics.WATCHED_PODS, value=len(facts.pods))

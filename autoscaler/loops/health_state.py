@@ -87,11 +87,9 @@ class HealthKeeper:
                 return _decoded(shards.get(HEALTH_SHARD), self._clock.now())
         return Saved()
 
-    async def run(self) -> None:
-        """Save what has changed, again and again, until cancelled."""
-        while self._store is not None:
-            await self._clock.sleep_until(self._clock.monotonic() + SAVE_EVERY_S)
-            await self._save()
+    async def save(self) -> None:
+        """Save what has changed; nothing, if nothing has and the last save is young."""
+        await self._save()
 
     async def note(self) -> None:
         """Save now, ahead of an act that must be known after a kill. Raises TransientError if that fails."""

@@ -1,6 +1,6 @@
 """Remedies, one at a time: chosen by what the watch says, judged again by what the API server says, noted, and only then carried out.
 
-What is not done has a reason, which is told once for as long as it stays the same.
+What is not done has a reason, and each reason is told once, until something is done.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ DONE_KEPT = 10
 
 AGAIN_S, AGAIN_MAX_S = 60.0, 1800.0
 """After a failure an incident is left alone for so long, doubling each time."""
+
+LATE_S = 30.0
+"""And for so long when the API server knew of something that the watch has yet to bring."""
 
 BREATH_S = 5.0
 """And every other for so long."""
@@ -94,7 +97,7 @@ class Remedies:
         self.ledger = Ledger()
         self.done: dict[Key, tuple[Done, ...]] = {}
         self._would = Ledger()  # what a dry run would have done: never saved, as nothing has happened
-        self._said: dict[Key, str] = {}
+        self._said: dict[Key, set[str]] = {}
         self._failures: dict[Key, _Failure] = {}
         self._rest_until_s = -1.0
         self._own: tuple[str, str] = ("", "")  # uids of the pod that we run in, and of its workload
@@ -117,7 +120,7 @@ class Remedies:
             found = self._considered(incident, reach[0], state, seen)
             if isinstance(found, Intent):
                 intent = found if self._hands.clock.now() >= self._rest_until_s else None
-            elif found is not None and (news := self._refused(incident, found)) is not None:
+            elif found is not None and (news := self._refused(incident, found)) is not None and found[1].reason not in _OBVIOUS:
                 refused.append((incident, news))
         return intent, refused
 
@@ -249,9 +252,9 @@ class Remedies:
     def _refused(self, incident: Incident, found: tuple[PodRef | None, Refuse]) -> Done | None:
         """A record of a refusal, unless it was refused for that before."""
         (ref, refuse), key = found, incident.finding.key
-        if self._said.get(key) == refuse.reason.name:
+        if refuse.reason.name in self._said.setdefault(key, set()):
             return None
-        self._said[key] = refuse.reason.name
+        self._said[key].add(refuse.reason.name)
         cause, subject = incident.finding.cause, incident.finding.subject
         self._hands.recorder.add(metrics.REMEDIES, str(cause), "refused", refuse.reason.name)
         words = f"nothing is done: {refuse.reason}" + (f" ({refuse.detail})" if refuse.detail else "")
@@ -263,6 +266,10 @@ class Remedies:
         return done
 
     def _tell_refused(self, intent: Intent, refuse: Refuse) -> None:
+        """What the watch does not know yet is not asked for again at once."""
+        key, now_s = intent.incident.finding.key, self._hands.clock.now()
+        failure = self._failures.get(key, _Failure(0.0, 0))
+        self._failures[key] = _Failure(now_s + LATE_S, failure.count)
         done = self._refused(intent.incident, (intent.ref, refuse))
         if done is not None:
             self._tell(intent.incident, done)
@@ -273,15 +280,15 @@ class Remedies:
         count = self._failures[key].count + 1 if key in self._failures else 1
         self._failures[key] = _Failure(now_s + min(AGAIN_S * 2.0 ** (count - 1), AGAIN_MAX_S), count)
         self._rest_until_s = now_s + BREATH_S
-        if self._said.get(key) == problem:
+        if problem in self._said.get(key, ()):
             self._hands.recorder.add(metrics.REMEDIES, str(intent.incident.finding.cause), "failed", "")
         else:
             self._record(intent, f"not removed: {problem}", "failed", acted=True)
-            self._said[key] = problem
+            self._said[key].add(problem)
 
     def _record(self, intent: Intent, words: str, outcome: str, *, acted: bool) -> None:
         finding, now_s, dry_run = intent.incident.finding, self._hands.clock.now(), self._hands.dry_run
-        self._said[finding.key] = ""
+        self._said[finding.key] = set()
         self._hands.recorder.add(metrics.REMEDIES, str(finding.cause), outcome, "")
         done = Done(now_s, intent.ref.name, finding.cause, acted=acted, dry_run=dry_run, words=words)
         self.done[finding.key] = (*self.done.get(finding.key, ()), done)[-DONE_KEPT:]

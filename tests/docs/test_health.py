@@ -33,10 +33,10 @@ def test_every_remedy_has_a_row() -> None:
 
 
 def test_every_wait_is_told_with_its_default() -> None:
-    told = {}
+    told = dict[str, str]()
     for _, _, names, defaults, *_ in [*CAUSES, *REMEDY_ROWS]:
         told |= dict(zip(NAMED.findall(names), defaults.split(", ") if defaults else [], strict=True))
-    told["cleanRun"] = re.search(r"`cleanRun` \((\w+)\)", PAGE)[1]  # type: ignore[index]
+    told |= dict(re.findall(r"`(cleanRun)` \((\w+)\)", PAGE))
     assert told == {name: str(value) for name, value in waits_as_given(Waits()).items()}
 
 
