@@ -178,7 +178,7 @@ class _Kubernetes:
 @asynccontextmanager
 async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> AsyncIterator[_Kubernetes]:
     from autoscaler.adapters.kubernetes.access import LogAccess
-    from autoscaler.adapters.kubernetes.client import Client
+    from autoscaler.adapters.kubernetes.client import AT_ONCE, Client
     from autoscaler.adapters.kubernetes.events import OwnerEvents
     from autoscaler.adapters.kubernetes.evidence import KubernetesEvidence
     from autoscaler.adapters.kubernetes.login import find_login
@@ -191,7 +191,7 @@ async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> A
 
     access = settings.access()
     login = find_login(access.kubeconfig, access.context)
-    client = await Client.connect(login)
+    client = await Client.connect(login, max(AT_ONCE, settings.write_concurrency))
     try:
         around = Around(client, clock, recorder, Random())  # noqa: S311 - jitter, not secrets
         namespaces = access.namespaces or None

@@ -18,7 +18,8 @@ from autoscaler.core.spec import Call, GroupSpec
 from autoscaler.core.types import Bools, Floats, Ints, Signal, Singles
 from autoscaler.core.zeros import doubted, no_belief, resized
 
-ROWS_MIN = 240
+ROWS_MIN = 8
+"""Rows that are kept even where no policy looks back: a policy that begins to is given what it wants from the source."""
 
 
 class _Ring:

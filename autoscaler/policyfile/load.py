@@ -133,6 +133,7 @@ def parse(file: File) -> Parsed:
     policies = []
     for document in documents:
         loaded, wrong = _policy(document)
+        document.release()
         problems += wrong
         if loaded is not None:
             policies.append(loaded)

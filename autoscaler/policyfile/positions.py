@@ -84,13 +84,31 @@ class Node:
         return self.key_mark(tuple(above))
 
 
-@dataclass(slots=True)
 class Document:
-    """One document of a file. ``problems`` are those of its structure: duplicate keys, unknown tags, large aliases."""
+    """One document of a file. ``problems`` are those of its structure: duplicate keys, unknown tags, large aliases.
 
-    file: str
-    root: Node
-    problems: list[Problem] = field(default_factory=list)
+    Once it is checked, :meth:`release` lets go of its tree, most of what a policy weighs; whoever asks for a place in it later waits
+    for its file to be parsed again.
+    """
+
+    __slots__ = ("_number", "_root", "_text", "file", "problems")
+
+    def __init__(self, file: str, root: Node, problems: list[Problem], source: tuple[str, int]) -> None:
+        """``source``: the text of the file, and which of its documents this is."""
+        self.file, self.problems = file, problems
+        self._root: Node | None = root
+        self._text, self._number = source
+
+    @property
+    def root(self) -> Node:
+        """The value that the document is."""
+        if self._root is not None:
+            return self._root
+        return parse(self.file, self._text)[0][self._number].root
+
+    def release(self) -> None:
+        """Forget the tree until somebody asks for it."""
+        self._root = None
 
     def problem(self, path: FieldPath, text: str, *, key: bool = False) -> Problem:
         """A problem with the value at the path, or with its key."""
@@ -107,9 +125,9 @@ def parse(file: str, text: str) -> tuple[list[Document], list[Problem]]:
     builder = _Builder(file)
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-            document = builder.feed(event)
-            if document is not None:
-                documents.append(document)
+            found = builder.feed(event)
+            if found is not None:
+                documents.append(Document(file, *found, (text, len(documents))))
     except yaml.MarkedYAMLError as error:
         return documents, [syntax_problem(file, text, error)]
     except _TooDeepError as error:
@@ -150,8 +168,8 @@ class _Builder:
         self.problems: list[Problem] = []
         self.aliased, self.exhausted = 0, False
 
-    def feed(self, event: yaml.Event) -> Document | None:
-        """Take one event; at the end of a document that says something, the document."""
+    def feed(self, event: yaml.Event) -> tuple[Node, list[Problem]] | None:
+        """Take one event; at the end of a document that says something, its root and what is wrong with its structure."""
         start = event.start_mark
         mark = Mark(start.line + 1, start.column + 1) if start else _START
         match event:
@@ -166,7 +184,7 @@ class _Builder:
             case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
                 self._close()
             case yaml.DocumentEndEvent() if self.root is not None and (self.root.plain is not None or self.problems):
-                return Document(self.file, self.root, self.problems)
+                return self.root, self.problems
         return None
 
     def _path(self) -> FieldPath:

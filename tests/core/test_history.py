@@ -98,11 +98,12 @@ def test_a_restart_forgets_everything_and_may_go_back_in_time() -> None:
 
 
 def test_the_ring_is_as_long_as_the_longest_window() -> None:
-    rig = looking_back(ROWS_MIN + 60)
-    for tick in range(2 * ROWS_MIN - 1):
+    rows = ROWS_MIN + 60
+    rig = looking_back(rows)
+    for tick in range(2 * rows):
         record(rig, tick, web=tick)
-    last = record(rig, 2 * ROWS_MIN - 1, web=2 * ROWS_MIN - 1)
-    assert window(rig, last, "web") == list(range(ROWS_MIN - 60, 2 * ROWS_MIN))
+    last = record(rig, 2 * rows, web=2 * rows)
+    assert window(rig, last, "web") == list(range(rows + 1, 2 * rows + 1))
 
 
 def test_windows_are_views_that_nobody_can_write_to_and_lie_in_one_piece() -> None:

@@ -34,6 +34,10 @@ MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 
 BUDGET_S = 10.0
+
+AT_ONCE = 16
+"""Calls under way; others wait for their turn, and watches do not count. Every connection costs a quarter of a MiB for TLS, and is kept."""
+
 ANSWER_MAX = 32 * 2**20
 """No answer is read beyond this: an object has a few megabytes at most, and a page of them should not have more."""
 
@@ -82,9 +86,9 @@ class _Connector(aiohttp.TCPConnector):
 class Client:
     """One API server as one user. Open it with :meth:`connect`, give it back with :meth:`close`."""
 
-    def __init__(self, login: Login) -> None:
+    def __init__(self, login: Login, at_once: int = AT_ONCE) -> None:
         """``login`` has been read, and a loop runs: use :meth:`connect`."""
-        self._login = login
+        self._login, self._free = login, asyncio.Semaphore(at_once)
         self._configuration = login.configuration
         self._configuration.proxy = self._configuration.proxy or _proxy_for(self.server)
         try:
@@ -98,10 +102,10 @@ class Client:
         self._renewed_at = -_RENEW_EVERY_S
 
     @classmethod
-    async def connect(cls, login: Login) -> Client:
+    async def connect(cls, login: Login, at_once: int = AT_ONCE) -> Client:
         """Read the credentials and make a client of them; the server is asked nothing yet. Raises ConfigError."""
         await login.read()
-        return cls(login)
+        return cls(login, at_once)
 
     @property
     def server(self) -> str:
@@ -142,7 +146,7 @@ class Client:
             response.close()
 
     async def _ask(self, call: Call, answer: type[T], request: _Request, budget_s: float) -> T:
-        async with _within(call, budget_s):
+        async with _within(call, budget_s), self._free:
             response = await self._send(call, request)
             with self._translated(call):
                 body = await _read(response, ANSWER_MAX)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from autoscaler.adapters.kubernetes.calls import Call, NotFoundError
-from autoscaler.adapters.kubernetes.client import JSON_PATCH, Client
+from autoscaler.adapters.kubernetes.client import AT_ONCE, JSON_PATCH, Client
 from autoscaler.adapters.kubernetes.discovery import Discovery
 from autoscaler.adapters.kubernetes.login import find_login
 from autoscaler.clock import SystemClock
@@ -46,6 +46,12 @@ class TestRequests:
             for _ in range(5):
                 await client.get(CALL, Answer)
             assert len({seen.port for seen in server.seen}) == 1
+
+    async def test_many_at_once_share_a_few_connections(self, tmp_path: Path) -> None:
+        async with FaultServer(SystemClock()) as server, client_of(server, tmp_path) as client:
+            server.script("GET /api/v1/namespaces/shop", answer({"n": 1}))
+            assert await asyncio.gather(*(client.get(CALL, Answer) for _ in range(10 * AT_ONCE))) == [Answer(1)] * 10 * AT_ONCE
+            assert len({seen.port for seen in server.seen}) <= AT_ONCE
 
     @pytest.mark.parametrize(
         ("server", "kind", "words"),
