@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
 
+from benchmarks.shapes import SHAPES
+
 FINE = ("elb_requests_5min", "ms_ingress3_1min", "ms_mongo_app2_1min", "ms_mongo_app3_1min", "tweets_aapl_5min", "wikipedia_day_24s")
 """Traces with a step of five minutes or less that last a day: those that the aims are about."""
 
@@ -20,6 +22,7 @@ COARSE_SPAN_S = 28 * DAY_S
 """So much of the coarse traces is run: they last up to 215 days."""
 
 GROUPS = ("policies", "hpa", "knative", "day")
+"""Everybody but: the HPA tuned in hindsight; Knative; curves of a day. Beside these "duel": ``forecast`` and the usual HPA alone."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,11 +76,11 @@ def _number(data: object) -> int:
 
 
 HEADLINE = (Variant(10.0), Variant(20.0))
+SEEDS = tuple(Variant(fleet, seed=seed) for seed in range(1, 10) for fleet in (10.0, 20.0))
 FACTORS = (
     *(Variant(fleet) for fleet in (3.0, 50.0)),
     *(Variant(startup_s=startup_s) for startup_s in (15.0, 120.0)),
     *(Variant(noise=noise) for noise in (0.02, 0.05)),
-    Variant(seed=1),
 )
 PRODUCT = tuple(
     Variant(fleet, startup_s, noise, seed)
@@ -94,7 +97,7 @@ def quick() -> Iterator[Task]:
 
 
 def headline() -> Iterator[Task]:
-    """Every trace as the aims have it, with curves, a day to look at, and the cold suite."""
+    """Every trace as the aims have it, with curves, a day to look at, and the cold suite; and nine more draws of the requests."""
     for trace in (*FINE, *COARSE):
         span_s = COARSE_SPAN_S if trace in COARSE else float("inf")
         for group in GROUPS:
@@ -102,6 +105,14 @@ def headline() -> Iterator[Task]:
             yield Task(Scene(trace), variants, group, curves=True, span_s=span_s)
     for trace in (*FINE, *SHORT):
         yield Task(Scene(trace, cold=True), HEADLINE, "policies")
+    for trace, group in product(FINE, ("duel", "hpa")):
+        yield Task(Scene(trace), SEEDS, group)
+
+
+def shapes() -> Iterator[Task]:
+    """Loads that nobody recorded and nothing was tuned to."""
+    for name, group in product(SHAPES, ("duel", "hpa")):
+        yield Task(Scene(name), HEADLINE, group)
 
 
 def factors() -> Iterator[Task]:
@@ -109,7 +120,8 @@ def factors() -> Iterator[Task]:
     yield from headline()
     for trace in FINE:
         for group in GROUPS[:2]:
-            yield Task(Scene(trace), FACTORS, group)
+            side = "duel" if group == "policies" else group
+            yield Task(Scene(trace), FACTORS, side)
             for changed in (
                 Scene(trace, signal="arrivals"),
                 Scene(trace, signal="utilisation"),
@@ -117,7 +129,7 @@ def factors() -> Iterator[Task]:
                 Scene(trace, flags=False),
                 Scene(trace, hold=True),
             ):
-                yield Task(changed, HEADLINE[:1], group)
+                yield Task(changed, HEADLINE[:1], side)
 
 
 def full() -> Iterator[Task]:
@@ -127,4 +139,4 @@ def full() -> Iterator[Task]:
         yield Task(Scene(trace, signal, model), PRODUCT, group)
 
 
-PRESETS = {"quick": quick, "headline": headline, "factors": factors, "full": full}
+PRESETS = {"quick": quick, "headline": headline, "shapes": shapes, "factors": factors, "full": full}

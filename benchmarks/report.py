@@ -65,13 +65,16 @@ def _short(rows: Sequence[Row]) -> list[list[str]]:
     names = {
         "late_kept": "late at most 0.22 % where the tuned HPA reaches 0.2 %",
         "cost_to_tuned": "cost ÷ tuned HPA, geometric mean",
-        "cost_to_tuned_worst": "the same, worst trace",
+        "cost_to_tuned_all": "the same, with the traces where no HPA reaches 0.2 %",
+        "cost_to_tuned_worst": "cost ÷ tuned HPA, worst trace",
+        "seeds": "draws of the requests",
         "cost_to_hpa": "cost ÷ HPA at 60 %, geometric mean",
         "crowd_late_at_hpa_cost": "flash crowds: late at the HPA's cost ÷ the HPA's",
         "actions_per_hour_median": "changes an hour, median trace",
     }
     lines = [[words, *(_figure(found[fleet][name]) for fleet in fleets)] for name, words in names.items()]
     lines += [[f"cost with {noise} noise ÷ without", _figure(value)] for noise, value in found["noise"].items()]
+    lines += [[f"unseen shapes: {name.replace('_', ' ')}", _figure(value)] for name, value in found.get("unseen shapes", {}).items()]
     cold = found.get("cold", {})
     return lines + [[f"first day, no history: {name.replace('_', ' ')}", _figure(value)] for name, value in cold.items()]
 

@@ -26,6 +26,7 @@ from autoscaler.simulation.world import Measure, Setup
 from benchmarks.matrix import DAY_S, Task, Variant
 from benchmarks.peers.knative import Knative
 from benchmarks.peers.reactive import Reactive
+from benchmarks.shapes import SHAPES, shape
 
 TRACES = Path(__file__).parent / "traces"
 RISKS = (0.0005, 0.001, 0.005, 0.01, 0.02)
@@ -50,14 +51,14 @@ class Competitor:
 
 def execute(task: Task) -> list[dict[str, Any]]:
     """The rows of a task: one for each competitor and variant."""
-    return {"policies": _policies, "hpa": _hindsight, "knative": _knative, "day": _day}[task.group](task)
+    return {"policies": _policies, "duel": _duel, "hpa": _hindsight, "knative": _knative, "day": _day}[task.group](task)
 
 
 def ground_of(task: Task, variant: Variant, window_s: float = 60.0) -> Ground:
     """The load and the plants of one variant."""
     scene = task.scene
     plant = Plant(startup_s=variant.startup_s, model=_model(scene.model))
-    trace = read_csv(TRACES / f"{scene.trace}.csv")
+    trace = shape(scene.trace) if scene.trace in SHAPES else read_csv(TRACES / f"{scene.trace}.csv")
     span_s = min(task.span_s, DAY_S) if scene.cold else task.span_s
     if span_s < trace.span_s:
         trace = cut(trace, 0.0, span_s)
@@ -92,7 +93,7 @@ def _registered(name: str, target: float, **params: Any) -> WorkloadSpec:  # noq
 
 
 def competitors(ground: Ground, *, curves: bool) -> list[Competitor]:
-    """Everybody but the tuned HPA and Knative, for one ground."""
+    """Everybody but the tuned HPA and Knative, for one ground: ours and the usual HPA first."""
     plant = ground.setup.plant
     capacity, limit = float(plant.capacity), plant.knee * float(plant.capacity)
     forecast = _registered("forecast", limit)
@@ -152,6 +153,11 @@ def _row(task: Task, variant: Variant, ground: Ground, bound: Bound, each: Compe
 def _policies(task: Task) -> list[dict[str, Any]]:
     grounds = [ground_of(task, variant) for variant in task.variants]
     return _together(task, grounds, [competitors(ground, curves=task.curves) for ground in grounds])
+
+
+def _duel(task: Task) -> list[dict[str, Any]]:
+    grounds = [ground_of(task, variant) for variant in task.variants]
+    return _together(task, grounds, [competitors(ground, curves=False)[:2] for ground in grounds])
 
 
 def _knative(task: Task) -> list[dict[str, Any]]:

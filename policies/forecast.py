@@ -29,7 +29,7 @@ from autoscaler.core.columns import full, revised
 from autoscaler.core.policy import Proposal, Traits, View, param
 from autoscaler.core.types import Floats, Ints, Singles
 from policies.forecasting.predict import HISTORY_BEATS, Lesson, Outlook, learnt, observed, outlook
-from policies.forecasting.replay import Past, band_of, chosen, needed_of, outlook_of, replayed, with_sums_of
+from policies.forecasting.replay import Past, band_of, came_of, chosen, needed_of, outlook_of, replayed, with_sums_of
 from policies.forecasting.state import (
     CHECKPOINT,
     PLAIN,
@@ -118,7 +118,7 @@ class Forecast:
         if rings:
             changes = {"calm": calm, "beat": full(lead.size, number), **observed(state, newest, beat_s)}
             state = revised(state, changes)
-            state = revised(state, _tried(state, beats, lead, rings, beat_s))
+            state = revised(state, _tried(state, newest, beats, lead, rings, beat_s))
             if number % max(1, round(_CHOOSE_S / beat_s)) == 0:
                 state = revised(state, chosen(state, params.risk, beat_s))
         else:
@@ -146,7 +146,7 @@ def _lead(view: View, params: ForecastParams, state: ForecastState, beat_s: floa
     return np.asarray(np.clip(lead, 1, max(1, min(RING - 2, beats - HISTORY_BEATS - 1))), dtype=np.int64)
 
 
-def _tried(state: ForecastState, beats: Singles, lead: Ints, rings: Mapping[str, Singles], beat_s: float) -> Changes:
+def _tried(state: ForecastState, newest: Floats, beats: Singles, lead: Ints, rings: Mapping[str, Singles], beat_s: float) -> Changes:
     """What there is to learn at a beat: the forecast of a lead ago has an outcome, and the candidates of that time too."""
     longest = int(lead.max(initial=1))
     if beats.shape[0] < longest + 2:
@@ -165,7 +165,7 @@ def _tried(state: ForecastState, beats: Singles, lead: Ints, rings: Mapping[str,
         forecast=back(forecasts, lead, same, 1),
         slow=back(slow, lead, same, 1),
         now=back(now, lead, same, 1),
-        came=(beats[0] + beats[1]) * np.float32(0.5),
+        came=came_of(state, newest),
     )
     judged = _judged(state, lesson, back(asks, lead, same, 1), past.came, beat_s)
     return {**judged, **learnt(state, lesson, beat_s), **replayed(state, past, beat_s)}

@@ -25,7 +25,7 @@ from autoscaler.simulation.run import NO_SEAMS, RISK, Case, Seam, run
 from autoscaler.simulation.score import Trajectory, scored
 from autoscaler.simulation.sweep import FORGET_S, Parts, Swept, parts_of, stitched
 
-PIECES = 32
+PIECES = 48
 
 
 def in_pieces(case: Case, *, warm_s: float, risk: float = RISK, progress: Callable[[float], None] = lambda _share: None) -> Swept:

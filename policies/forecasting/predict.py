@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from autoscaler.core.types import Bools, Floats, Singles
-from policies.forecasting.state import Changes, ForecastState
+from policies.forecasting.state import SWING_BEATS, Changes, ForecastState
 
 _FAR = 12
 """The oldest beat that a feature looks at."""
@@ -83,6 +83,8 @@ def observed(state: ForecastState, beats: Floats, beat_s: float) -> Changes:
     rough = np.abs(now - 2.0 * beats[2] + beats[4]) / scale
     smooth = np.abs(now - 2.0 * beats[1] + beats[2]) / scale
     both = ~np.isnan(rough) & ~np.isnan(smooth)
+    swing = np.abs(0.5 * (now + beats[1]) - beats[:SWING_BEATS].mean(axis=0)) / scale
+    swung = np.where(np.isnan(swing), 0.0, swing - state.swing)
     highest = np.fmax(state.highest * (1.0 - beat_s / _HIGHEST_S), now)
     return {
         "seen": seen,
@@ -90,6 +92,7 @@ def observed(state: ForecastState, beats: Floats, beat_s: float) -> Changes:
         "highest": highest,
         "rough": state.rough + np.where(both, rough - state.rough, 0.0) * rate,
         "smooth": state.smooth + np.where(both, smooth - state.smooth, 0.0) * rate,
+        "swing": state.swing + swung * rate,
     }
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from autoscaler.core.plant import Plant
 from autoscaler.core.types import Floats, Ints, Singles
-from policies.forecasting.state import MULTIPLES, PLAIN, SETTINGS, Changes, ForecastState
+from policies.forecasting.state import MULTIPLES, PLAIN, SETTINGS, SWING_BEATS, Changes, ForecastState
 
 _MEMORY_S = 7 * 86400.0
 _TERMINATION_S = 30.0
@@ -148,17 +148,35 @@ def _served(state: ForecastState, level: Singles, demand: Singles) -> tuple[Sing
     return np.minimum(late, demand), backlog
 
 
+def came_of(state: ForecastState, beats: Floats) -> Singles:
+    """What demand came to, from ``beats[k, n]``, newest first: the mean of the newest two, as far as it is not the metric's noise.
+
+    What noise of variance m adds to (mean of two beats - mean of five) has variance m (1/2 - 1/5). So much of these swings is taken out;
+    else a noisy metric makes every candidate look late, and headroom dear for nothing.
+    """
+    recent, level = 0.5 * (beats[0] + beats[1]), beats[:SWING_BEATS].mean(axis=0)
+    noise = (0.5 - 1.0 / SWING_BEATS) * variances(state)[1]
+    keep = np.sqrt(np.clip(1.0 - noise / np.maximum((_NORMAL * state.swing) ** 2, _TINY**2), 0.0, 1.0))
+    return np.asarray(np.where(np.isnan(level), recent, level + keep * (recent - level)), dtype=np.float32)
+
+
 def deviation(state: ForecastState) -> Floats:
-    """The relative standard deviation of the load within the metric's window, as far as the metric lets it be known.
+    """The relative standard deviation of the load within the metric's window, less twice the metric's noise, which widens demand too."""
+    load, metric = variances(state)
+    return np.asarray(np.sqrt(np.maximum(load - 2.0 * metric, 0.0)))
+
+
+def variances(state: ForecastState) -> tuple[Floats, Floats]:
+    """The relative variances of the load within the metric's window, and of the metric's own noise, as far as they can be told apart.
 
     Over a window of 4 beats, white load noise of variance v gives second differences of variance v / 4 over one beat and v / 2 over
     two; noise m of the metric itself gives 6 m in both. What neighbouring beats have in common makes the first smaller, curves of the
-    load the second larger: so the smaller estimate counts, less twice the metric's noise, which widens demand without being load.
+    load the second larger: so the smaller estimate counts.
     """
     one, two = (_NORMAL * state.smooth) ** 2, (_NORMAL * state.rough) ** 2
     load = np.minimum(4.0 * one, 4.0 * np.maximum(two - one, 0.0))
     metric = np.maximum(one - load / 4.0, 0.0) / 6.0
-    return np.asarray(np.sqrt(np.maximum(load - 2.0 * metric, 0.0)))
+    return load, metric
 
 
 def chosen(state: ForecastState, risk: Floats, beat_s: float) -> Changes:

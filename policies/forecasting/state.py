@@ -28,6 +28,8 @@ FEATURES = 6
 RINGS = ("forecasts", "spreads_slow", "spreads_now", "errors", "asks")
 """The fields of the state that are rings."""
 
+SWING_BEATS = 5
+
 MULTIPLES = np.array([-0.5, 0.2, 0.8, 1.4, 2.4, 4.0, 7.0, 13.0], np.float32)
 """One half of a candidate: how many times its usual error is added to the forecast."""
 
@@ -64,7 +66,7 @@ class ForecastState:
     ``calm`` beats since demand was last cut off by saturation.
     Levels: ``usual`` demand (mean of a day), ``highest`` (of about a week); errors of the forecast ``error`` (3 minutes, absolute),
     ``error_slow`` (6 h, absolute), ``error_share`` (6 h, relative); ``rough, smooth``: means of |second differences| over 2 beats and
-    over 1, relative.
+    over 1, relative; ``swing``: mean of |mean of two beats - mean of five|, relative.
     Regression: ``weights[feature]``, ``inverse[feature, feature]``.
     Rings, newest last ``[RING]``: ``forecasts, spreads_slow, spreads_now, errors, asks`` as they were made at each beat.
     Candidates ``[setting, multiple]``: ``level`` asked for, ``peak`` needed since it was last needed in full, ``waited`` beats since,
@@ -85,6 +87,7 @@ class ForecastState:
     error_share: Floats
     rough: Floats
     smooth: Floats
+    swing: Floats
     weights: Singles
     inverse: Floats
     forecasts: Singles

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from benchmarks import policies
 from benchmarks.matrix import FINE, PRESETS, Scene, Task, Variant
 from benchmarks.peers.knative import Knative, KnativeParams
 from benchmarks.peers.reactive import Reactive, ReactiveParams
-from benchmarks.summary import duels, lines, summary
+from benchmarks.shapes import SHAPES, shape
+from benchmarks.summary import duels, lines, over_seeds, summary
 from benchmarks.task import execute
 
 HOUR_S = 3600.0
@@ -44,6 +46,35 @@ def test_the_headline_is_what_the_aims_are_about() -> None:
         own = [task for task in tasks if task.scene == Scene(trace) and task.group in {"policies", "hpa"}]
         assert [variant.fleet for variant in own[0].variants] == [10, 20]
         assert {task.group for task in own} == {"policies", "hpa"}
+    seeds = {variant.seed for task in tasks if task.scene == Scene(FINE[0]) and task.group == "hpa" for variant in task.variants}
+    assert len(seeds) == 10
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_shape_is_the_same_fortnight_each_time(name: str) -> None:
+    one, again = shape(name), shape(name)
+    assert one.span_s == 14 * 86400
+    assert one.rate.min() >= 0
+    assert 0.1 < np.median(one.rate) < 10
+    np.testing.assert_array_equal(one.rate, again.rate)
+    assert {variant.fleet for task in PRESETS["shapes"]() if task.scene.trace == name for variant in task.variants} == {10, 20}
+
+
+def test_seeds_make_one_figure_per_trace() -> None:
+    def duel(trace: str, seed: int, **figures: object) -> dict[str, Any]:
+        usual = {"late": 0.001, "cost": 1.0, "actions": 1.0, "hpa_late": 0.0, "hpa_cost": 1.5, "against_hpa": 0.5}
+        return {"trace": trace, "seed": seed, **usual, "tuned_late": 0.002, "against_tuned": 1.0, "reached": True, **figures}
+
+    found = over_seeds(
+        [
+            duel("a", 1, against_tuned=4.0, late=0.003, reached=False),
+            duel("a", 0, late_at_hpa_cost=0.5),
+            duel("b", 0, against_tuned=None, reached=None, tuned_late=None),
+        ]
+    )
+    a, b = sorted(found, key=lambda each: str(each["trace"]))
+    assert (a["seeds"], a["against_tuned"], a["late"], a["late_at_hpa_cost"]) == (2, pytest.approx(2), pytest.approx(0.002), 0.5)
+    assert (a["reached"], b["reached"], b["against_tuned"], b["seeds"]) == (False, None, None, 1)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from autoscaler.core.policy import Proposal, propose, traits_of
 from autoscaler.core.types import Bools, Floats
 from autoscaler.testing import PROPERTIES, check_policy, columns_of, view_of
 from policies.forecast import Forecast, ForecastParams
-from policies.forecasting.replay import chosen, deviation, needed_of
+from policies.forecasting.replay import came_of, chosen, deviation, needed_of
 from policies.forecasting.state import MULTIPLES, SETTINGS, Changes, ForecastState, aged, back, blank
 
 HOUR = 240  # ticks of 15 s
@@ -291,3 +291,23 @@ def test_a_ring_keeps_its_age(beats: int, age: int) -> None:
     np.testing.assert_array_equal(back(newest_first, np.array([age]), age)[0], wanted)
     np.testing.assert_array_equal(back(newest_first, np.array([age]), None)[0], wanted)
     np.testing.assert_array_equal(back(newest_first, np.array([max(0, age - 1)]), None, 1 if age else 0)[0], wanted)
+
+
+@pytest.mark.parametrize(("noise", "left"), [(0.0, (0.99, 1.01)), (0.02, (0.0, 0.75)), (0.05, (0.0, 0.7))])
+def test_what_came_is_less_noisy_than_the_metric_and_as_lively_as_the_load(noise: float, left: tuple[float, float]) -> None:
+    """Over an hour of white load, in means of a minute: how far what came is from the truth, over how far the mean of two beats is."""
+    draw = np.random.default_rng(7)
+    load = np.convolve(draw.normal(20.0, 0.2, 1203), np.ones(4) / 4, mode="valid")
+    seen = load * draw.normal(1.0, noise, load.size) if noise else load
+    states = Played(seen).states
+    truth, plain, came = ([], [], [])  # type: tuple[list[float], list[float], list[float]]
+    for tick in range(600, load.size - 1):
+        beats = seen[tick - 12 : tick + 1][::-1, None]
+        truth.append((load[tick] + load[tick - 1]) / 2)
+        plain.append(float(beats[:2].mean()))
+        came.append(float(came_of(states[tick], beats)[0]))
+    if noise:
+        far, before = (np.std(np.subtract(each, truth)) for each in (came, plain))
+        assert left[0] <= far / before <= left[1]
+    else:
+        assert left[0] <= np.std(came) / np.std(truth) <= left[1]
