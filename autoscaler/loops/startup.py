@@ -16,8 +16,8 @@ from autoscaler.ports import PodWatch
 
 LOOK_EVERY_S = 15.0
 
-_PARTS = 15
-"""A look is made in so many parts, so that a great many workloads hold up no tick."""
+_AT_ONCE = 200
+"""So many workloads are looked at in one go, or a second's share of a great many: no tick must wait for it."""
 
 
 class Startups:
@@ -64,8 +64,9 @@ class Startups:
         next_s = self._clock.monotonic()
         while True:
             workloads = self._workloads
-            size = max(1, ceil(len(workloads) / _PARTS))
-            for part in range(_PARTS):
-                self.look(workloads[part * size : (part + 1) * size])
-                next_s += LOOK_EVERY_S / _PARTS
+            size = max(_AT_ONCE, ceil(len(workloads) / LOOK_EVERY_S))
+            starts = range(0, len(workloads), size) or range(1)
+            for start in starts:
+                self.look(workloads[start : start + size])
+                next_s += LOOK_EVERY_S / len(starts)
                 await self._clock.sleep_until(next_s)
