@@ -119,7 +119,7 @@ def prepare(wishes: Wishes) -> Plan:
     start_s = float(trace.start_s[0]) // spec.interval_s * spec.interval_s if dated else START_S
     if spec.startup_s == spec.startup_s:  # given in the file: it is what the policy is told, whatever the plant does
         notes.append(f"the policy is told the file's startup, {format_duration(spec.startup_s)}")
-    windows = loaded.policy.spec.schedule
+    windows = loaded.schedule
     if windows:
         spec = replace(spec, schedule=schedule_rows(windows, start_s, rate.size * step_s))
         if not dated:
@@ -150,7 +150,7 @@ def chosen(file: Path, workload: str | None) -> Loaded:
     if len(found) != 1:
         listed = ", ".join(_name(each) for each in found) or "none"
         raise ConfigError(f"{file}: expected one policy, found {len(found)} ({listed}); choose with --workload")
-    if workload is None and found[0].policy.spec.targets is not None:
+    if workload is None and found[0].selector is not None:
         raise ConfigError(f"{file}: the policy is for many workloads; choose one of them with --workload")
     return found[0]
 
@@ -160,7 +160,7 @@ def _named(loaded: Loaded, workload: str) -> tuple[Loaded, ...]:
     namespace, _, name = workload.rpartition("/")
     if namespace not in {"", loaded.spec.workload.namespace}:
         return ()
-    if loaded.policy.spec.targets is not None:
+    if loaded.selector is not None:
         return (replace(loaded, spec=loaded.row(name)),)
     return (loaded,) if name == loaded.spec.workload.name else ()
 

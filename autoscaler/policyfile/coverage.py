@@ -6,6 +6,8 @@ A pod's name tells whose it is: controllers name pods after themselves, and what
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from autoscaler.core.spec import Coverage, Query
 from autoscaler.core.types import Workload
 
@@ -29,7 +31,12 @@ def default_coverage(workload: Workload, endpoint: str) -> Coverage | None:
     suffix = _SUFFIX.get(workload.kind)
     if not workload.api_version.startswith("apps/") or suffix is None or len(workload.name) > _NAME_MAX:
         return None
-    up = f'up{{namespace="{workload.namespace}", pod=~".+{suffix}"}} == 1'
+    return Coverage(_query(workload.namespace, suffix, endpoint), ((LABEL, workload.name),))
+
+
+@lru_cache
+def _query(namespace: str, suffix: str, endpoint: str) -> Query:
+    """One for all workloads of a kind in a namespace, not only by its text."""
+    up = f'up{{namespace="{namespace}", pod=~".+{suffix}"}} == 1'
     named = f'label_replace({up}, "{LABEL}", "$1", "pod", "(.+){suffix}")'
-    query = f"count by ({LABEL}) (max by ({LABEL}, pod) ({named}))"
-    return Coverage(Query(query, endpoint), ((LABEL, workload.name),))
+    return Query(f"count by ({LABEL}) (max by ({LABEL}, pod) ({named}))", endpoint)

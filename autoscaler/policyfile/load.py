@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf, isnan
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from autoscaler.core.selector import Requirement
+from autoscaler.core.selector import Requirement, Selector
 from autoscaler.core.spec import PolicyChoice, ScheduleRow, WorkloadSpec
 from autoscaler.errors import ConfigError
 from autoscaler.policyfile import checks, health, messages, positions
@@ -23,8 +24,8 @@ from autoscaler.policyfile.health import HealthPolicy, LoadedHealth, to_health_s
 from autoscaler.policyfile.parameters import choose
 from autoscaler.policyfile.positions import Document
 from autoscaler.policyfile.problems import FieldPath, PolicyFileError, Problem, did_you_mean, got, one_of
-from autoscaler.policyfile.schema import API_VERSION, DEFAULT_POLICY, KIND, ScalingPolicy
-from autoscaler.policyfile.specs import schedule_rows, selector_of, to_spec, workload_of
+from autoscaler.policyfile.schema import API_VERSION, DEFAULT_POLICY, KIND, ScalingPolicy, Window
+from autoscaler.policyfile.specs import schedule_rows, selector_of, to_spec
 from autoscaler.policyfile.syntax import decode
 from autoscaler.ports import PolicySet, Selection
 from autoscaler.registry import Registered, find, names
@@ -50,13 +51,22 @@ class File:
 class Loaded:
     """A policy without a mistake of its own. ``spec`` has no schedule rows yet: those depend on the time.
 
-    Of a policy for many, ``row`` gives the spec of each workload by its name, and ``spec`` is that of any.
+    Of a policy for many, ``row`` gives the spec of each workload by its name, and ``spec`` is that of any. ``notes`` are the remarks
+    about it that do not depend on the time.
     """
 
     document: Document
-    policy: ScalingPolicy
+    name: str
     spec: WorkloadSpec
     row: Callable[[str], WorkloadSpec]
+    selector: Selector | None
+    schedule: tuple[Window, ...]
+    notes: tuple[Problem, ...]
+
+    @property
+    def policy(self) -> ScalingPolicy:
+        """The policy as it was written, read again: kept for each of thousands, it would be the most of what they weigh."""
+        return ScalingPolicy.model_validate(self.document.root.plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +171,10 @@ def _scaling(document: Document) -> tuple[Loaded | None, list[Problem]]:
         return None, problems
     registered, choice = chosen
     row = partial(to_spec, policy, choice, registered.traits.behavior, _origin(document, policy))
-    return Loaded(document, policy, row(), row), []
+    spec, selector = row(), selector_of(policy)
+    notes = tuple(document.problem(path, text) for path, text in checks.remarks(policy, -inf))
+    only: Callable[[str], WorkloadSpec] = row if selector else lambda _: spec
+    return Loaded(document, policy.metadata.name, spec, only, selector, policy.spec.schedule, notes), []
 
 
 def _health(document: Document) -> tuple[LoadedHealth | None, list[Problem]]:
@@ -243,9 +256,9 @@ def _same_targets(policies: Sequence[Loaded]) -> Iterator[Problem]:
     """One workload takes one policy."""
     targets: dict[tuple[str, ...], Loaded] = {}
     for loaded in policies:
-        workload, metadata = workload_of(loaded.policy), loaded.policy.metadata
+        workload = loaded.spec.workload
         group = workload.api_version.rpartition("/")[0]
-        unnamed = () if loaded.policy.spec.targets is None else (metadata.name,)  # who finds a workload may find it beside others
+        unnamed = () if loaded.selector is None else (loaded.name,)  # who finds a workload may find it beside others
         first = targets.setdefault((group, workload.kind, workload.namespace, workload.name, *unnamed), loaded)
         if first is not loaded and not unnamed:
             text = f"{workload} already has a policy, at {_place(first, 'scaleTargetRef')}; expected one for each workload"
@@ -256,11 +269,18 @@ def _same_names(policies: Sequence[Loaded] | Sequence[LoadedHealth]) -> Iterator
     """A name stands for one policy of its kind."""
     named: dict[tuple[str, str], Loaded | LoadedHealth] = {}
     for loaded in policies:
-        metadata = loaded.policy.metadata
-        first = named.setdefault((metadata.namespace, metadata.name), loaded)
+        namespace, name = _name(loaded)
+        first = named.setdefault((namespace, name), loaded)
         if first is not loaded:
-            text = f"{metadata.name} is also the name of the policy at {_place(first)}; expected a name for each in {metadata.namespace}"
+            text = f"{name} is also the name of the policy at {_place(first)}; expected a name for each in {namespace}"
             yield loaded.document.problem(("metadata", "name"), text)
+
+
+def _name(loaded: Loaded | LoadedHealth) -> tuple[str, str]:
+    """Namespace and name."""
+    if isinstance(loaded, Loaded):
+        return loaded.spec.workload.namespace, loaded.name
+    return loaded.policy.metadata.namespace, loaded.policy.metadata.name
 
 
 def _same_selectors(policies: Sequence[LoadedHealth]) -> Iterator[Problem]:
@@ -291,11 +311,11 @@ def to_specs(policies: Assembled, now_s: float) -> PolicySet:
     """What the core needs from now on for 48 hours: schedules are expanded that far."""
     specs, selections = [], []
     for loaded in policies.scaling:
-        rows, selector = schedule_rows(loaded.policy.spec.schedule, now_s), selector_of(loaded.policy)
-        if selector is None:
+        rows = schedule_rows(loaded.schedule, now_s)
+        if loaded.selector is None:
             specs.append(replace(loaded.spec, schedule=rows) if rows else loaded.spec)
         else:
-            selections.append(Selection(selector, partial(_row, loaded, rows), loaded.spec.origin))
+            selections.append(Selection(loaded.selector, partial(_row, loaded, rows), loaded.spec.origin))
     warnings = tuple(str(problem) for problem in remarks(policies.scaling, now_s))
     return PolicySet(tuple(specs), warnings, tuple(selections), tuple(loaded.spec for loaded in policies.health))
 
@@ -306,4 +326,10 @@ def _row(loaded: Loaded, schedule: tuple[ScheduleRow, ...], name: str) -> Worklo
 
 def remarks(policies: Iterable[Loaded], now_s: float) -> list[Problem]:
     """What is allowed but probably not meant."""
-    return [loaded.document.problem(path, text) for loaded in policies for path, text in checks.remarks(loaded.policy, now_s)]
+    return [problem for loaded in policies for problem in _remarks(loaded, now_s)]
+
+
+def _remarks(loaded: Loaded, now_s: float) -> Iterable[Problem]:
+    if isnan(loaded.spec.mode_until_s):
+        return loaded.notes
+    return [loaded.document.problem(path, text) for path, text in checks.remarks(loaded.policy, now_s)]

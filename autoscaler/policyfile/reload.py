@@ -88,7 +88,7 @@ class DirectoryPolicySource:
         if self._clock.monotonic() - self._expanded_s < EXPAND_S:
             return []
         self._expanded_s = self._clock.monotonic()
-        if not any(loaded.policy.spec.schedule for loaded in self._good.scaling):
+        if not any(loaded.schedule for loaded in self._good.scaling):
             return []
         again = to_specs(self._good, self._clock.now())
         return [again] if self._error is None else [again, self._error]
