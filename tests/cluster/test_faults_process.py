@@ -181,7 +181,6 @@ def twins(
             scene = scenes[twin] = Scene(fragile, audit, exporter, service, namespace)
             for name in POLICIES:
                 scene.deploy(name, BEFORE)
-            service.write(*(twin_policy(namespace, name, scenes[TWINS[0]].namespace) for name in POLICIES))
         for name in POLICIES:
             scenes[TWINS[0]].load(BEFORE, name)
         for scene in scenes.values():
@@ -190,6 +189,9 @@ def twins(
             scene.service.launch()
         for scene in scenes.values():
             scene.service.wait_listening()
+        wait_until("a tick has just passed", lambda: time.time() % TWIN_INTERVAL_S < 1, timeout_s=2 * TWIN_INTERVAL_S)
+        for scene in scenes.values():  # all see their targets for the first time before the next tick
+            scene.service.write(*(twin_policy(scene.namespace, name, scenes[TWINS[0]].namespace) for name in POLICIES))
         yield scenes
 
 
@@ -236,6 +238,7 @@ def test_ended_in_the_middle_of_a_window(twins: dict[str, Scene]) -> None:
     wait_until("both are down", down, timeout_s=WINDOW_S + 25, every_s=0.2)
     for name in POLICIES:
         expected, found = rows(steady, name), before[name] | rows(terminated, name)
+        assert min(expected) == min(found), "their windows began at the same tick"
         compared = [at_s for at_s in expected if at_s in found]
         assert {at_s: found[at_s] for at_s in compared} == {at_s: expected[at_s] for at_s in compared}, name
         assert max(before[name]) + TWIN_INTERVAL_S in rows(terminated, name), "no tick was lost"
