@@ -42,11 +42,14 @@ TEXT_MAX = 12_000
 PATIENCE_S = 1.0
 """So long questions wait for each other."""
 
-QUICK_S = 0.1
+QUICK_S = 0.2
 """Whose answer takes longer goes alone."""
 
 LEISURELY_S = 0.5
 """A request that takes longer is to be smaller."""
+
+LEISURELY_MOST = 10
+"""But not smaller than this: where everything is slow, more requests make it slower."""
 
 SMALL = 50
 """Series in the answer of a question that travels with others."""
@@ -209,21 +212,22 @@ class Batches(Generic[LineT]):
         task.add_done_callback(ended)
 
     async def _together(self, piece: list[_Question]) -> None:
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
-        deadline_s = min(piece[0].deadline_s, began_s + PATIENCE_S)
+        loop, started_s = asyncio.get_running_loop(), 0.0
         texts, at_s = tuple(question.text for question in piece), piece[0].at_s
 
         def call(line: LineT) -> Told:
-            return self._ask(line, texts, at_s, deadline_s - began_s)
+            nonlocal started_s
+            started_s = loop.time()  # before that, it has waited for a connection
+            return self._ask(line, texts, at_s, PATIENCE_S)
 
+        name = f"{len(texts)} queries from {texts[0]}"
         try:
-            told = await self._lanes.ask(f"{len(texts)} queries from {texts[0]}", call, deadline_s)
+            told = await self._lanes.ask(name, call, piece[0].deadline_s, patience_s=PATIENCE_S)
         except AutoscalerError as error:
             await self._failed(piece, error)
         else:
-            if loop.time() - began_s > LEISURELY_S:
-                self._shrink(len(piece) // 2)
+            if loop.time() - started_s > LEISURELY_S:
+                self._shrink(max(LEISURELY_MOST, len(piece) // 2))
             self._deal(piece, told)
 
     def _deal(self, piece: list[_Question], told: Told) -> None:
@@ -268,14 +272,17 @@ class Batches(Generic[LineT]):
 
     async def _alone(self, question: _Question) -> Vector:
         """One question, one request; it may travel with others from then on if it is harmless."""
-        text, loop = question.text, asyncio.get_running_loop()
-        began_s = loop.time()
+        text, loop, started_s = question.text, asyncio.get_running_loop(), 0.0
+        budget_s = question.deadline_s - loop.time()
         outcome: AutoscalerError | None = None
+
+        def call(line: LineT) -> Told:
+            nonlocal started_s
+            started_s = loop.time()
+            return self._ask(line, (text,), question.at_s, budget_s)
+
         try:
-            told = await self._lanes.ask(
-                text, lambda line: self._ask(line, (text,), question.at_s, question.deadline_s - began_s), question.deadline_s
-            )
-            (part,) = told.parts
+            (part,) = (await self._lanes.ask(text, call, question.deadline_s)).parts
             if isinstance(part, AnswerError):
                 raise part
         except AutoscalerError as error:
@@ -284,7 +291,7 @@ class Batches(Generic[LineT]):
             raise
         else:
             _remember(self._heard, text)
-            if loop.time() - began_s <= QUICK_S and part.values.size <= SMALL:
+            if loop.time() - started_s <= QUICK_S and part.values.size <= SMALL:
                 self._apart.pop(text, None)
             else:
                 _remember(self._apart, text)

@@ -45,10 +45,13 @@ class Lanes(Generic[LineT]):
         """How many threads hang in calls that nobody waits for any more."""
         return self._crew.stuck
 
-    async def ask(self, text: str, call: Callable[[LineT], T], deadline_s: float, *, bulk: bool = False) -> T:
+    async def ask(
+        self, text: str, call: Callable[[LineT], T], deadline_s: float, *, bulk: bool = False, patience_s: float | None = None
+    ) -> T:
         """What the call gives; ``text`` recognises a question, ``deadline_s`` is on the event loop's clock.
 
-        Raises what the call raises, NoAnswerError at the deadline.
+        ``patience_s`` is how long the call itself may take, once it has a connection. Raises what the call raises, NoAnswerError at the
+        deadline.
         """
         now = asyncio.get_running_loop().time
         began_s, started_s, outcome = now(), None, ""
@@ -59,7 +62,8 @@ class Lanes(Generic[LineT]):
                 self._places,
             ):
                 started_s = now()
-                answer = await self._crew.run(call)
+                async with asyncio.timeout(patience_s):
+                    answer = await self._crew.run(call)
                 outcome = "ok"
                 return answer
         except TimeoutError:

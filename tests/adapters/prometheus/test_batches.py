@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from autoscaler.adapters.prometheus import PrometheusSource
 from autoscaler.adapters.prometheus.batches import FEW, MOST, PATIENCE_S, SMALL, TEXT_MAX, is_whole, together
+from autoscaler.adapters.prometheus.lanes import PLACES
 from autoscaler.core.spec import Query
 from autoscaler.ports import Vector
 from tests.adapters.prometheus.server import Exchange, FaultServer, Request, refusal, reply, success
@@ -140,6 +141,20 @@ async def test_who_is_slow_costs_the_others_one_wait(source: PrometheusSource, s
     assert [len(asked(request)) for request in server.requests] == [39]
     tasks[7].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_who_waits_for_a_connection_is_not_slow(source: PrometheusSource, server: FaultServer) -> None:
+    known = Known()
+
+    def behave(exchange: Exchange) -> None:
+        exchange.stopped.wait(0.2)
+        known(exchange)
+
+    server.behave = behave
+    rounds = int(1.2 * PATIENCE_S / 0.2)
+    names = [f"load_{number}" for number in range(MOST * PLACES * rounds)]
+    assert values(await ask(source, names)) == [float(number) for number in range(len(names))]
+    assert [len(asked(request)) for request in server.requests] == [MOST] * PLACES * rounds
 
 
 async def test_a_server_in_trouble_is_asked_by_one_not_by_all(source: PrometheusSource, server: FaultServer) -> None:
