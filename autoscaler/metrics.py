@@ -183,6 +183,28 @@ SHADOW_DIFFERENCE = Metric(
     _WORKLOAD,
 )
 
+FORECAST = Metric(
+    "autoscaler_forecast_demand_replicas",
+    Kind.GAUGE,
+    "Demand that the policy expects until a replica asked for now would serve; the largest of the workload's metrics. NaN: it has none.",
+    "Compare with autoscaler_demand_replicas a start-up time later.",
+    _WORKLOAD,
+)
+FORECAST_BIAS = Metric(
+    "autoscaler_forecast_bias_ratio",
+    Kind.GAUGE,
+    "Mean of forecast less outcome over the last day, as a share of demand: above 0 it expects too much. Each metric of a workload.",
+    "Far from 0 for days: the metric lags more than metricLag says, or is saturated for long without a saturation query.",
+    (*_WORKLOAD, "metric"),
+)
+FORECAST_HITS = Metric(
+    "autoscaler_forecast_hit_ratio",
+    Kind.GAUGE,
+    "Share of the last day in which what had been asked for in time could carry the demand. Each metric of a workload.",
+    "Compare with 1 - risk: lower for long means more late requests than allowed; raise minReplicas or lower risk, and look at the load.",
+    (*_WORKLOAD, "metric"),
+)
+
 INCIDENTS = Metric(
     "autoscaler_incidents",
     Kind.GAUGE,

@@ -182,6 +182,16 @@ def _startup(record: TickRecord) -> Floats:
     return np.where(np.isnan(given), seen, given)
 
 
+def noted(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesSlot], name: str) -> dict[str, float]:
+    """A policy's note about each metric of a workload, by the metric's name; only where there is one."""
+    found = {}
+    for spec, index, place in _places(record, slot, series):
+        column = record.decision.proposals[index].notes.get(name)
+        if column is not None and not np.isnan(column[place.slot]):
+            found[spec.name] = float(column[place.slot])
+    return found
+
+
 def _series(record: TickRecord, spec: SeriesSpec, index: int, place: SeriesSlot) -> dict[str, Any]:
     columns, proposal = record.observation.series[index], record.decision.proposals[index]
     signal = Signal(int(columns.signal[place.slot]))

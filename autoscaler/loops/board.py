@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from autoscaler import metrics
-from autoscaler.core.explain import TickRecord, demand_by_workload, explained
+from autoscaler.core.explain import TickRecord, demand_by_workload, explained, noted
 from autoscaler.core.spec import WorkloadSpec
 from autoscaler.core.types import Floats, Reason, Target, Workload
 from autoscaler.loops.group import Group
@@ -33,6 +33,9 @@ class Board:
         recorder.collect(metrics.DESIRED_REPLICAS, lambda: self._gauge(lambda record: record.decision.replicas))
         recorder.collect(metrics.DEMAND, lambda: self._gauge(demand_by_workload))
         recorder.collect(metrics.SHADOW_DIFFERENCE, self._differences)
+        recorder.collect(metrics.FORECAST, lambda: self._gauge(lambda record: record.decision.combined.expected))
+        recorder.collect(metrics.FORECAST_BIAS, lambda: self._noted("accuracy_bias"))
+        recorder.collect(metrics.FORECAST_HITS, lambda: self._noted("accuracy_hit_rate"))
 
     def _gauge(self, pick: Callable[[TickRecord], Floats]) -> Iterable[tuple[tuple[str, ...], float]]:
         for group in self._loop.groups.values():
@@ -43,6 +46,15 @@ class Board:
                 slot = group.roster.slot(workload)
                 if slot < values.size:
                     yield (workload.namespace, workload.kind, workload.name), float(values[slot])
+
+    def _noted(self, name: str) -> Iterable[tuple[tuple[str, ...], float]]:
+        """What policies note under that name about each metric of a workload."""
+        for group in self._loop.groups.values():
+            for workload in group.roster.members():
+                record = _current(group, workload)
+                if record is not None:
+                    found = noted(record, group.roster.slot(workload), group.roster.series(workload), name)
+                    yield from (((workload.namespace, workload.kind, workload.name, metric), value) for metric, value in found.items())
 
     def _differences(self) -> Iterable[tuple[tuple[str, ...], float]]:
         """By how much each dry run's count differs from what the target's own autoscaler wants, or without one from what it has."""
