@@ -5,19 +5,29 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.adapters.kubernetes.resource_metrics import ENDPOINT, KubernetesResourceMetrics, duration, quantity
 from autoscaler.clock import SystemClock
-from autoscaler.core.usage import Sample
+from autoscaler.core.health.facts import Condition, Container, Pod, Resources
+from autoscaler.core.spec import Usage
+from autoscaler.core.types import PodReady
+from autoscaler.core.usage import Sample, rows_of, table_of, use_of
 from autoscaler.errors import AnswerError, AutoscalerError, PermanentError, TransientError
 from autoscaler.metrics import QUERY_SECONDS
 from autoscaler.policyfile.quantities import parse_quantity
 from autoscaler.testing.recorder import MemoryRecorder
+from policies._hpa_pods import milli
 from tests.adapters.kubernetes.fault_server import FaultServer, Json, Step, answer, drip, page, reset, silence, status
 from tests.adapters.kubernetes.reflecting import client_of
+from tests.cluster.hpa.cases import NAMESPACE, Metric, cases
+from tests.cluster.hpa.follow import _pods as pods_of
+from tests.cluster.hpa.follow import _row as row_of
+from tests.cluster.hpa.world import Pod as WorldPod
+from tests.cluster.hpa.world import World
 
 PATH = "/apis/metrics.k8s.io/v1beta1/namespaces/shop/pods"
 AT_S = 1_795_510_800.0
@@ -135,6 +145,71 @@ async def test_what_a_fault_is_told_as(tmp_path: Path, step: Step, kind: type[Au
         server.script(f"GET {PATH}", pods(pod()))
         assert len(await source.usage("shop", 5.0)) == 1, "the next one is answered"
     assert [len(recorder.observed(QUERY_SECONDS, ENDPOINT, each)) for each in (outcome, "ok")] == [1, 1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_columns_are_those_that_decide_as_the_real_hpa(tmp_path: Path, seed: int) -> None:
+    """Pods and use as in the lock-step with the real controller (tests/cluster/hpa), here from the wire to the columns of pods."""
+    compared = 0
+    async with FaultServer(SystemClock()) as server, client_of(server, tmp_path) as client:
+        source = KubernetesResourceMetrics(client, MemoryRecorder())
+        for case in cases(40, seed):
+            world = World(case, seed)
+            world.first_writes(AT_S)
+            for step in range(6):
+                world.evolve(AT_S + 10.0 * step)
+                usage, answers = world.answers(AT_S + 10.0 * step)
+                if usage is None:
+                    continue
+                items = [{key: value for key, value in item.items() if not key.startswith("_")} for item in usage]
+                server.script(f"GET /apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods", pods(*items))
+                samples = await source.usage(NAMESPACE, 5.0)
+                for index, metric in enumerate(case.metrics):
+                    if metric.resource:
+                        compared += len(world.pods)
+                        same_columns(metric, world, samples, answers[index])
+    assert compared > 300
+
+
+def same_columns(metric: Metric, world: World, samples: Mapping[tuple[str, str], Sample], answer: object) -> None:
+    """Ours, of this metric, and those that the lock-step makes of the same pods."""
+    found, usage = answer if isinstance(answer, dict) else {}, Usage(metric.resource, metric.container)
+    rows = rows_of([facts_of(each) for each in world.pods.values()], usage, requested=metric.kind == "Utilization", exact=True)
+    mine = [samples.get(name) for name in rows.names]
+    uses = [use_of(sample, names, metric.resource, exact=True) for sample, names in zip(mine, rows.containers, strict=True)]
+    stamps = [(nan, nan) if isnan(use) or each is None else each[:2] for use, each in zip(uses, mine, strict=True)]
+    ours = table_of([rows], uses, stamps, AT_S, np.array([True])).pods
+    theirs = pods_of([[row_of(metric, each.seen(), found.get(name)) for name, each in world.pods.items()]])
+    where = f"{world.case.name} {metric}"
+    for field in ("use", "request"):
+        np.testing.assert_array_equal(milli(getattr(ours, field)), milli(getattr(theirs, field)), err_msg=f"{where} {field}")
+    has_condition = ours.ready != PodReady.NONE
+    np.testing.assert_array_equal(ours.ready_changed_s[has_condition], theirs.ready_changed_s[has_condition], err_msg=where)
+    for field in ("phase", "ready", "started_s", "sampled_s", "window_s"):
+        np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field), err_msg=f"{where} {field}")
+
+
+def facts_of(pod: WorldPod) -> Pod:
+    """A pod of the lock-step as the watch has it."""
+    seen, words = pod.seen(), {PodReady.TRUE: "True", PodReady.FALSE: "False", PodReady.UNKNOWN: "Unknown"}
+    changed_s = nan if pod.ready_changed_s is None else pod.ready_changed_s
+    per_container = {
+        name: {resource: value for (owner, resource), value in pod.requests.items() if owner == name and value is not None}
+        for name in ("app", "side")
+    }
+    return Pod(
+        NAMESPACE,
+        pod.name,
+        pod.name,
+        started_s=nan if pod.started_s is None else pod.started_s,
+        deletion_s=AT_S if pod.deleting else nan,
+        phase=pod.phase,
+        conditions=() if seen.ready is PodReady.NONE else (Condition("Ready", words[seen.ready], since_s=changed_s),),
+        containers=tuple(
+            Container(name, resources=Resources(cpu_request=given.get("cpu", nan) / 1000, memory_request=given.get("memory", nan) / 1000))
+            for name, given in per_container.items()
+        ),
+    )
 
 
 @given(st.decimals(0, 10**6, places=9), st.sampled_from(["", "n", "u", "m", "k", "M", "Ki", "Mi", "Gi"]))
