@@ -35,18 +35,20 @@ _STANDARD = Waits()
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A pod of a workload, as judged."""
+    """A pod of a workload, as judged; ``came_s``: when it was first seen."""
 
     subject: Subject
     via: Controller | None
     judged: Judged
+    came_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What assessing remembers from pass to pass. It need not outlive the process: see :func:`begin`.
 
-    ``baseline_s``: what had happened up to then is no news; ``since``: when findings that nothing dates were first seen.
+    ``baseline_s``: what had happened up to then is no news; ``began_s``: when the first pass was; ``since``: when findings that nothing
+    dates were first seen.
     """
 
     baseline_s: float = nan
@@ -54,6 +56,7 @@ class Memory:
     members: Mapping[str, Member] = field(default_factory=dict)
     since: Mapping[tuple[str, Cause], float] = field(default_factory=dict)
     empty_since_s: float = nan
+    began_s: float = nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,8 @@ def assess(memory: Memory, facts: Facts, waits_of: WaitsOf = standard_waits) -> 
         if member is not None:
             members[pod.uid] = member
             workloads[member.subject.uid].append(member)
-    moments = Moments(facts.at_s, baseline_s, memory.since)
+    began_s = facts.at_s if isnan(memory.began_s) else memory.began_s
+    moments = Moments(facts.at_s, baseline_s, began_s, memory.since)
     lost, findings = judge_nodes(facts, [member.judged for member in members.values()], moments, waits_of)
     scene = _Scene(facts, owners, moments, waits_of, workloads)
     rollouts = scene.rollouts()
@@ -116,7 +120,7 @@ def assess(memory: Memory, facts: Facts, waits_of: WaitsOf = standard_waits) -> 
     findings = sorted([*findings, *found], key=lambda each: (each.subject, each.container, each.cause))
     alive = frozenset([*members, *workloads, *_others_alive(facts)])
     assessment = Assessment(facts.at_s, tuple(findings), workloads, rollouts, frozenset(lost), alive)
-    return Memory(baseline_s, facts.at_s, members, moments.kept), assessment
+    return Memory(baseline_s, facts.at_s, members, moments.kept, began_s=began_s), assessment
 
 
 def _others_alive(facts: Facts) -> Iterator[str]:
@@ -144,7 +148,8 @@ def _member(pod: Pod, before: Member | None, facts: Facts, owners: Owners, news:
     if subject is None:
         return None
     glance = glance_at(pod, news, waits_of(subject), facts.events.get(pod.uid, ()))
-    return Member(subject, via, judge(pod, None if before is None else before.judged, glance))
+    came_s = facts.at_s if before is None else before.came_s
+    return Member(subject, via, judge(pod, None if before is None else before.judged, glance), came_s)
 
 
 class _Scene:
@@ -154,6 +159,7 @@ class _Scene:
         self, facts: Facts, owners: Owners, moments: Moments, waits_of: WaitsOf, workloads: Mapping[str, Sequence[Member]]
     ) -> None:
         self.facts, self.owners, self.moments, self.waits_of, self.workloads = facts, owners, moments, waits_of, workloads
+        self.came_s = {each.judged.pod.uid: each.came_s for members in workloads.values() for each in members if each.judged.symptoms}
 
     def rollouts(self) -> dict[str, Rollout]:
         """The rollout of each workload that has pods, by its uid."""
@@ -217,7 +223,7 @@ class _Scene:
             reason,
             code,
             tuple(sorted(notes)),
-            preexisting=since_s <= self.moments.baseline_s,
+            preexisting=self.moments.is_old(since_s, min(self.came_s[pod.uid] for pod, _ in group)),
         )
 
     def _notes(self, subject: Subject, cause: Cause, group: Sequence[tuple[Pod, Symptom]]) -> set[str]:
@@ -247,7 +253,8 @@ class _Scene:
         since_s = min(since.values())
         due_s = since_s + self.waits_of(subject).wedged_s
         notes = (f"the newest revision is {owner.update_revision}", f"pods of the old one show {', '.join(sorted(shown))}")
-        return Finding(subject, "", Cause.WEDGED, since_s, due_s, refs, 0, "", -1, notes, since_s <= self.moments.baseline_s)
+        is_old = self.moments.is_old(since_s, since_s)
+        return Finding(subject, "", Cause.WEDGED, since_s, due_s, refs, 0, "", -1, notes, is_old)
 
     def controllers(self, found: list[Finding], rollouts: Mapping[str, Rollout], lost: AbstractSet[str]) -> list[Finding]:
         """What controllers say themselves; a stuck rollout is told with the findings of its pods, which change, where these say why.
@@ -294,7 +301,8 @@ class _Scene:
         since_s = past(said.since_s, self.moments.at_s, self.moments.first(subject.uid, cause))
         due_s = since_s + self.waits_of(subject).of(cause)
         active = sum(member.judged.pod.active for member in self.workloads.get(subject.uid, ()))
-        return Finding(subject, "", cause, since_s, due_s, (), active, said.reason, preexisting=since_s <= self.moments.baseline_s)
+        is_old = self.moments.is_old(since_s, self.moments.first(subject.uid, cause))
+        return Finding(subject, "", cause, since_s, due_s, (), active, said.reason, preexisting=is_old)
 
 
 def _job_subject(job: Controller) -> Subject:

@@ -71,16 +71,23 @@ class Finding:
 
 
 class Moments:
-    """One pass in time: now, up to when nothing is news, and when things that nothing dates were first seen.
+    """One pass in time: now, up to when nothing is news, when the first pass was, and when things that nothing dates were first seen.
 
     ``first`` remembers what is asked in this pass, and nothing else: what has passed begins anew when it comes again.
     """
 
-    def __init__(self, at_s: float, baseline_s: float, before: Mapping[tuple[str, Cause], float]) -> None:
-        self.at_s, self.baseline_s = at_s, baseline_s
+    def __init__(self, at_s: float, baseline_s: float, began_s: float, before: Mapping[tuple[str, Cause], float]) -> None:
+        self.at_s, self.baseline_s, self._began_s = at_s, baseline_s, began_s
         self.kept = dict[tuple[str, Cause], float]()
         self._before = before
 
     def first(self, uid: str, cause: Cause) -> float:
         """When this was first seen without a break."""
         return self.kept.setdefault((uid, cause), self._before.get((uid, cause), self.at_s))
+
+    def is_old(self, since_s: float, seen_s: float) -> bool:
+        """Whether it was there before we looked: by its own time, and because the first pass saw what shows it.
+
+        The API cuts its times off to whole seconds, so what comes in the second of the start looks older than it is.
+        """
+        return since_s <= self.baseline_s and seen_s <= self._began_s

@@ -74,7 +74,7 @@ def _finding(node: Node, cause: Cause, reason: Condition, pods: Sequence[Pod], m
         refs,
         len(pods),
         reason.reason,
-        preexisting=since_s <= moments.baseline_s,
+        preexisting=moments.is_old(since_s, moments.first(subject.uid, cause)),
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from autoscaler.core.health.assess import Memory, assess, begin
 from autoscaler.core.health.facts import Condition, Container, Controller, Node, Owner, Pod, Role, ScaleUp, Termination
-from autoscaler.core.health.taxonomy import Waits
+from autoscaler.core.health.taxonomy import Cause, Waits
 from tests.core.health.build import (
     DEPLOYMENT,
     LOOP,
@@ -40,6 +40,41 @@ def test_what_was_there_before_us_is_marked() -> None:
     assert [(each.cause, each.preexisting) for each in ward.due(200, old, quiet)] == [("CrashLoop", True)]
     more = pod("web-1-b", running(41, 205, 204), created_s=START_S - 5000)
     assert [(str(each.cause), each.preexisting, len(each.pods)) for each in ward.due(210, old, more)] == [("CrashLoop", True, 2)]
+
+
+@pytest.mark.parametrize(
+    ("shown", "controllers", "cause"),
+    [
+        # Times of the API are whole seconds, cut off: what comes half a second after the start says that it came half a second before.
+        pytest.param(
+            [pod(node="", phase="Pending", conditions=(Condition("PodScheduled", "False", "Unschedulable", START_S),), created_s=START_S)],
+            [],
+            Cause.UNSCHEDULABLE,
+            id="pod",
+        ),
+        pytest.param(
+            [pod("other", owner=None)],
+            [replace(DEPLOYMENT, conditions=(Condition("ReplicaFailure", "True", "FailedCreate", START_S),))],
+            Cause.CREATE_FAILED,
+            id="controller",
+        ),
+        pytest.param(
+            [pod("other", owner=None)],
+            [replace(NODE, conditions=(Condition("Ready", "False", "KubeletNotReady", START_S),))],
+            Cause.NODE_LOST,
+            id="node",
+        ),
+    ],
+)
+def test_what_comes_in_the_second_of_the_start_is_news(shown: list[Pod], controllers: list[Any], cause: Cause) -> None:
+    nodes = [each for each in controllers if isinstance(each, Node)] or [NODE]
+    known = [each for each in controllers if isinstance(each, Controller)]
+    later = facts(START_S + 400, shown, *known, nodes=nodes)
+    memory, _ = assess(Memory(), facts(START_S + 0.4, []))
+    _, made = assess(memory, later)
+    assert [(each.cause, each.preexisting) for each in made.due()] == [(cause, False)]
+    _, made = assess(Memory(), later)
+    assert [(each.cause, each.preexisting) for each in made.due()] == [(cause, True)]
 
 
 def test_what_happened_while_we_were_away_is_news() -> None:
