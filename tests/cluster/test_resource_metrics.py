@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -73,6 +75,12 @@ def web(namespace: str, name: str = "web", replicas: int = 2, sidecar: bool = Fa
     return manifest
 
 
+def warned(plane: ControlPlane, service: Service) -> str:
+    """What `validate --cluster` says as the cluster's administrator."""
+    command = [sys.executable, "-m", "autoscaler", "validate", str(service.policies), "--cluster", "--kubeconfig", str(plane.kubeconfig)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stderr
+
+
 def test_before_there_is_such_an_api_it_holds_and_says_so(service: Service, plane: ControlPlane, namespace: str) -> None:
     target = plane.api.create(web(namespace))
     target.wait_ready(2)
@@ -81,6 +89,7 @@ def test_before_there_is_such_an_api_it_holds_and_says_so(service: Service, plan
     assert decision["series"][0]["signal"] == "REFUSED"
     assert "this cluster does not serve metrics.k8s.io: is metrics-server installed?" in decision["why"]
     assert target.replicas() == 2
+    assert f"Deployment {namespace}/web: what its pods use is not known: list pods.metrics.k8s.io" in warned(plane, service)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +125,7 @@ def test_up_and_down_with_what_its_pods_use(
         target.wait_replicas(2, timeout_s=60)
         decision = service.workload(namespace, "web")["decisions"][0]
         assert ("containers without a cpu request are left out" in decision["why"]) == (sidecar and given is CPU)
+        assert "what its pods use" not in warned(plane, service)
     assert stranger.exists()
     status, text = service.get("/metrics")
     assert status == 200
