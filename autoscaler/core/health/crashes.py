@@ -21,7 +21,10 @@ _EVENT_LATE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """One look at a pod: when, whether all its restarts are news, since when ends are, and what its events say."""
+    """One look at a pod: when, whether all its restarts are news, since when ends are, and what its events say.
+
+    ``before_s``: when the pass before this one was (NaN: there was none).
+    """
 
     at_s: float
     fresh: bool
@@ -30,6 +33,7 @@ class Glance:
     restarting: bool
     waits: Waits
     events: Sequence[PodEvent] = ()
+    before_s: float = nan
 
 
 class Ending(NamedTuple):
@@ -71,6 +75,20 @@ class Ends(NamedTuple):
     def quiet(self) -> bool:
         """Nothing in it changes by time alone."""
         return not self.endings and not isfinite(self.lost_s)
+
+
+def is_settled(ends: Ends, container: Container) -> bool:
+    """Whether a container that does not change stands as it is: it is in no loop, or down in one whose endings are all due."""
+    if isfinite(ends.lost_s):
+        return False
+    return not ends.endings or (not container.running and all(each.was_due for each in ends.endings))
+
+
+def still_down(ends: Ends, container: Container, looked_s: float) -> Ends:
+    """A container that was down in a loop when last judged was so until the last pass, though it was not judged in each."""
+    if container.running or not ends.endings or not looked_s > ends.last_bad_s:
+        return ends
+    return ends._replace(last_bad_s=looked_s)
 
 
 def forgiven(before: Ends | None, container: Container) -> Ends:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 from typing import NamedTuple
 
-from autoscaler.core.health.crashes import Ends, Glance, forgiven, note_of, watched
+from autoscaler.core.health.crashes import Ends, Glance, forgiven, is_settled, note_of, still_down, watched
 from autoscaler.core.health.facts import Condition, Container, Pod, PodEvent, Role, condition, is_true, past
 from autoscaler.core.health.taxonomy import (
     CREATION_EVENTS,
@@ -47,11 +47,16 @@ class Symptom(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A pod as last judged: its facts, what is remembered of its containers (in the order of its spec), and its symptoms."""
+    """A pod as last judged: its facts, what is remembered of its containers (in the order of its spec), and its symptoms.
+
+    ``events`` and ``waits`` are those that it was judged by.
+    """
 
     pod: Pod
     ends: tuple[Ends, ...]
     symptoms: tuple[Symptom, ...] = ()
+    events: Sequence[PodEvent] = ()
+    waits: Waits | None = None
 
     @property
     def causes(self) -> frozenset[Cause]:
@@ -62,6 +67,14 @@ class Judged:
     def quiet(self) -> bool:
         """Judged again without news it would be the same."""
         return not self.symptoms and all(each.quiet for each in self.ends)
+
+    def stands(self, pod: Pod, glance: Glance) -> bool:
+        """Whether it would be the same judged again: nothing is new, and nothing of it changes by time alone.
+
+        A crash loop that is told of stands so until its container runs again: in a storm that is most of the pods.
+        """
+        same = self.pod is pod and self.events is glance.events and self.waits is glance.waits
+        return same and pod.phase != "Failed" and all(map(is_settled, self.ends, pod.containers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +96,24 @@ def glance_at(pod: Pod, news: News, waits: Waits, events: Sequence[PodEvent] = (
         restarting=pod.restart_policy in {"Always", ""},
         waits=waits,
         events=events,
+        before_s=news.before_s,
     )
 
 
 def judge(pod: Pod, before: Judged | None, glance: Glance) -> Judged:
     """The pod's symptoms; never fails on what an object may lack or contradict."""
-    old, since = _by_name(before), _Since(before, glance.at_s)
+    if before is not None and before.stands(pod, glance):
+        return before
+    old, since = _by_name(before, glance.before_s), _Since(before, glance.at_s)
     if not _tells_of_crashes(pod):
         ends = tuple(forgiven(old.get(each.name), each) for each in pod.containers)
-        return Judged(pod, ends, tuple(_as_a_whole(pod, glance, since)))
+        return Judged(pod, ends, tuple(_as_a_whole(pod, glance, since)), glance.events, glance.waits)
     initialised = is_true(pod.conditions, "Initialized")
     ends = tuple(_watched(old.get(each.name), each, glance, initialised=initialised) for each in pod.containers)
     symptoms = [*_not_started(pod, glance, since), *_crashes(pod, ends)]
     if not symptoms:
         symptoms = list(_unready(pod, glance, since))
-    return Judged(pod, ends, (*symptoms, *_lost_track(pod, ends, glance)))
+    return Judged(pod, ends, (*symptoms, *_lost_track(pod, ends, glance)), glance.events, glance.waits)
 
 
 def _tells_of_crashes(pod: Pod) -> bool:
@@ -139,10 +155,12 @@ def _is_of_job(pod: Pod) -> bool:
     return pod.owner is not None and pod.owner.kind == "Job"
 
 
-def _by_name(before: Judged | None) -> Mapping[str, Ends]:
+def _by_name(before: Judged | None, looked_s: float) -> Mapping[str, Ends]:
+    """What was remembered of each container, as of the last pass, in which it may have stood without being looked at again."""
     if before is None:
         return {}
-    return {container.name: ends for container, ends in zip(before.pod.containers, before.ends, strict=True)}
+    containers = before.pod.containers
+    return {each.name: still_down(ends, each, looked_s) for each, ends in zip(containers, before.ends, strict=True)}
 
 
 class _Since:
