@@ -178,9 +178,8 @@ class PodObserver:
         found = measured(table, tick.at_s, cpu, utilization, np.full(exact.size, judged))
 
         heard = np.zeros(exact.size, np.bool_)
-        heard[[wire.slot for wire in wires if wire.usage is not None and rows[wire.slot] is not None and self._list_of(wire).answered]] = (
-            True
-        )
+        asked = [wire for wire in wires if wire.usage is not None and rows[wire.slot] is not None]
+        heard[[wire.slot for wire in asked if self._list_of(wire).answered]] = True
         ok = heard & (found.counted > 0) & (~utilization | (found.requested > 0))
         signal = np.where(ok, np.int8(Signal.OK), columns.signal)
         for wire in wires:
@@ -270,7 +269,8 @@ class _Series:
         if found.counted[slot] == 0:
             if self.table.stale[slot] and not found.sampled[slot]:
                 age_s = self.at_s - self.table.newest_s[slot]
-                return Signal.STALE, f"the newest sample of its pods in metrics.k8s.io is {age_s:.0f} s old"
+                when = f"{age_s:.0f} s old" if age_s > 0 else f"of {-age_s:.0f} s from now: the clocks of its nodes and ours differ"
+                return Signal.STALE, f"the newest sample of its pods in metrics.k8s.io is {when}"
             if not pods:
                 return Signal.EMPTY, "it has no pods"
             if not found.sampled[slot]:

@@ -145,6 +145,11 @@ def old(w: World) -> None:
         w.usage.samples[name] = sample._replace(at_s=sample.at_s - SAMPLE_MAX_S)
 
 
+def ahead(w: World) -> None:
+    for name, sample in w.usage.samples.items():
+        w.usage.samples[name] = sample._replace(at_s=sample.at_s + 2 * SAMPLE_MAX_S)
+
+
 def starting(w: World) -> None:
     """Every pod is new and not Ready."""
     for pod in w.pods.owned(WEB) or ():
@@ -165,6 +170,7 @@ def unrequested(w: World) -> None:
         pytest.param(unwatched, "NOT_ASKED", "its pods are not known: their watch", id="pods-not-known"),
         pytest.param(unsampled, "EMPTY", "none of its 4 pods has a sample of cpu in metrics.k8s.io", id="no-samples"),
         pytest.param(old, "STALE", "the newest sample of its pods in metrics.k8s.io is 160 s old", id="old-samples"),
+        pytest.param(ahead, "STALE", "is of 290 s from now: the clocks of its nodes and ours differ", id="samples-of-the-future"),
         pytest.param(starting, "NOT_READY_YET", "none of its 4 pods has a sample of cpu from after its start", id="starting"),
         pytest.param(unrequested, "NAN", "none of its 4 pods requests cpu, so there is no utilisation of it", id="no-requests"),
     ],
