@@ -68,3 +68,14 @@ def test_a_pod_that_stands_is_not_judged_again() -> None:
     ward.see(200, crashed)
     assert ward.memory.members[crashed.uid].judged is first
     assert [str(each.cause) for each in ward.assessment.due()] == ["CrashLoop"]
+
+
+def test_how_long_it_was_down_is_known_though_it_was_not_judged() -> None:
+    """It runs again, nobody says since when, so it counts from the last pass in which it was down."""
+    ward, down = Ward(), backing_off(at_s=START_S + 5)
+    for after_s in (10, 100, 400):
+        ward.see(after_s, pod("web-1-a", down))
+    crashed = ward.memory.members["web-1-a-uid"].judged.pod
+    ward.see(700, crashed)
+    up = replace(crashed, containers=(replace(down, waiting="", running=True),))
+    assert [bool(ward.see(after_s, up).findings) for after_s in (710, 815, 821)] == [True, True, False]
