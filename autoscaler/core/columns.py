@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,26 @@ def revised(table: T, changes: Mapping[str, Any]) -> T:
         message = f"{type(table).__name__} has no fields {', '.join(sorted(changes.keys() - table.__dict__.keys()))}"
         raise TypeError(message)
     return revision
+
+
+def sharing(table: T, before: object) -> T:
+    """The same values, with the arrays of ``before`` wherever these are the same bit for bit, so that both are kept as one.
+
+    Goes into dataclasses and tuples; what is built otherwise than ``before`` stays as it is.
+    """
+    found: Any = table
+    if isinstance(found, np.ndarray):
+        is_same = isinstance(before, np.ndarray) and (found.dtype, found.shape) == (before.dtype, before.shape)
+        return before if is_same and found.tobytes() == before.tobytes() else found  # type: ignore[attr-defined,return-value]
+    if type(found) is tuple and isinstance(before, tuple) and len(found) == len(before):
+        parts = tuple(sharing(mine, theirs) for mine, theirs in zip(found, before, strict=True))
+        return cast("T", parts) if any(part is not mine for part, mine in zip(parts, found, strict=True)) else table
+    if not is_dataclass(found) or type(found) is not type(before):
+        return table
+    pairs = {field.name: (getattr(found, field.name), getattr(before, field.name)) for field in fields(found)}
+    changes = {name: sharing(mine, theirs) for name, (mine, theirs) in pairs.items() if mine is not theirs}
+    changes = {name: value for name, value in changes.items() if value is not pairs[name][0]}
+    return cast("T", replace(found, **changes)) if changes else table  # type: ignore[type-var]
 
 
 def protected(table: T) -> T:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from autoscaler.core.columns import sharing
 from autoscaler.core.decide import Decision
 from autoscaler.core.guards import COVERAGE_MIN
 from autoscaler.core.history import Past
@@ -45,6 +46,18 @@ def recorded(spec: GroupSpec, observation: Observation, decision: Decision, deta
     demand = tuple(np.full(0, np.nan, np.float32) if s.demand is None else s.demand[-1].copy() for s in observation.series)
     bare = tuple(replace(series, demand=None, season_mean=None, season_max=None) for series in observation.series)
     return TickRecord(spec, replace(observation, series=bare), decision, demand, details)
+
+
+def beside(record: TickRecord, before: TickRecord) -> TickRecord:
+    """The record, with whatever is as it was in the one before kept only once: from tick to tick most columns do not change."""
+    details = before.details if record.details == before.details else record.details
+    return replace(
+        record,
+        observation=sharing(record.observation, before.observation),
+        decision=sharing(record.decision, before.decision),
+        demand=sharing(record.demand, before.demand),
+        details=details,
+    )
 
 
 def headline(decision: Decision) -> Codes:

@@ -15,7 +15,7 @@ from autoscaler.clock import Clock
 from autoscaler.core.checkpoint import Memory, SeriesFields, memories, policy_fields, remembering, with_policy_fields
 from autoscaler.core.columns import frozen, full, widened
 from autoscaler.core.decide import Decision, State, decide, reanchored
-from autoscaler.core.explain import TickRecord, demand_by_workload, headline, recorded, signals_by_workload, why
+from autoscaler.core.explain import TickRecord, beside, demand_by_workload, headline, recorded, signals_by_workload, why
 from autoscaler.core.health.facts import ScaleUp
 from autoscaler.core.history import History
 from autoscaler.core.observation import Observation, blank
@@ -130,7 +130,8 @@ class Group:
         record = recorded(spec, observation, decision, {**self._observer.details(), **self._pods.details(), **self._target_problems})
         self._recorder.observe(metrics.DECIDE_SECONDS, self._label, value=self._clock.monotonic() - began)
         before = self.records[-1] if self.records else None
-        self.records.append(replace(record, past=past, warmed=warmed))
+        kept = record if before is None else beside(record, before)
+        self.records.append(replace(kept, past=past, warmed=warmed))
         self.curves.append((at_s, _single(demand_by_workload(record)), _single(decision.observed), _single(decision.replicas)))
         self._backfill.answered(at_s, self._observer.answered())
         self._apply(decision)

@@ -1,12 +1,12 @@
 """Tables of columns: grown, patched and cut without a change to what others hold; and every code has its words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from autoscaler.core.behavior import HPA_BEHAVIOR, NO_BEHAVIOR
-from autoscaler.core.columns import array_fields, patched, protected, revised, taken, widened
+from autoscaler.core.columns import array_fields, patched, protected, revised, sharing, taken, widened
 from autoscaler.core.types import REASON_TEXT, SIGNAL_TEXT, TARGET_REASON, Floats, Reason, Signal, Target
 
 
@@ -82,3 +82,47 @@ def test_a_tolerance_is_changed_in_both_directions_and_both_cases() -> None:
     assert {b.up.tolerance for b in (changed.absent, changed.given)} | {b.down.tolerance for b in (changed.absent, changed.given)} == {0.0}
     assert (changed.absent.classic, changed.given.up.rules) == (True, HPA_BEHAVIOR.given.up.rules)
     assert NO_BEHAVIOR.given.up.rules == ()
+
+
+@dataclass(frozen=True)
+class Inner:
+    a: Floats
+    b: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    at_s: float
+    parts: tuple[Inner, ...]
+    name: str = ""
+
+
+def outer(at_s: float, *rows: tuple[list[float], list[float]]) -> Outer:
+    return Outer(at_s, tuple(Inner(np.array(a), np.array(b)) for a, b in rows))
+
+
+def test_what_is_as_before_is_kept_once() -> None:
+    before = outer(1.0, ([1.0, np.nan], [2.0, 3.0]), ([0.0], [5.0]))
+    after = outer(2.0, ([1.0, np.nan], [2.0, 4.0]), ([-0.0], [5.0]))
+    found = sharing(after, before)
+    assert found.at_s == 2.0
+    assert found.parts[0].a is before.parts[0].a
+    assert found.parts[0].b is after.parts[0].b
+    assert found.parts[1].a is after.parts[1].a, "minus zero is another zero"
+    assert found.parts[1].b is before.parts[1].b
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(None, id="nothing before"),
+        pytest.param(outer(1.0), id="fewer parts"),
+        pytest.param(outer(1.0, ([1.0, 2.0], [2.0, 3.0])), id="another shape"),
+        pytest.param(Outer(1.0, (Inner(np.array([1], np.int64), np.array([2.5])),)), id="another type"),
+        pytest.param(replace(outer(1.0, ([9.0], [9.0])), name="x"), id="other values"),
+    ],
+)
+def test_what_is_otherwise_than_before_stays_as_it_is(before: Outer | None) -> None:
+    after = outer(2.0, ([1.0], [2.0]))
+    found = sharing(after, before)
+    assert found is after
