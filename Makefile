@@ -59,6 +59,11 @@ bench-drip: $(VENV)/.dev ## Time the ticks of 200 workloads, 20 of them on a ser
 bench-day: $(VENV)/.dev ## Play a day of 500 workloads with faults at random: nothing leaks, every write is explained
 	@$(BIN)/python -m benchmarks.day
 
+.PHONY: bench-storm
+bench-storm: $(VENV)/.dev ## Watch over 10 000 pods of which three in ten fail at once: incidents, latency, memory, API calls (20 minutes)
+	@tests/cluster/prepare packages kube kwok
+	@$(BIN)/python -m benchmarks.storm $(BENCH)
+
 .PHONY: bench-hpa
 bench-hpa: $(VENV)/.dev ## Measure what our loop and the real HPA cost, and how fast they react (as root; an hour; BENCH=--help)
 	@tests/cluster/prepare
