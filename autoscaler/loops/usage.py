@@ -73,6 +73,8 @@ class PodObserver:
         self._lists: dict[str, _List] = {}
         self._rows: dict[_Wire, tuple[tuple[Pod, ...], bool, Rows]] = {}
         self._details: dict[tuple[str, int], str] = {}
+        self._namespaces: set[str] = set()
+        self._apart = False
 
     def wire(self, roster: Roster) -> None:
         """Follow the roster: look at the pods of whom they matter to, and ask about no others."""
@@ -91,12 +93,13 @@ class PodObserver:
         self._wires = wires
         known = {wire for each in wires.values() for wire in each}
         self._rows = {wire: rows for wire, rows in self._rows.items() if wire in known}
-        self._follow({""} if self._all_at_once(namespaces) else namespaces)
+        self._namespaces = namespaces
+        self._follow()
 
-    def _all_at_once(self, namespaces: set[str]) -> bool:
-        return self._metrics is not None and self._metrics.cluster_wide and len(namespaces) > NAMESPACES_MAX
-
-    def _follow(self, scopes: set[str]) -> None:
+    def _follow(self) -> None:
+        """Have a list of each namespace, or one of all, if that may be and has not proved too much."""
+        whole = self._metrics is not None and self._metrics.cluster_wide and not self._apart and len(self._namespaces) > NAMESPACES_MAX
+        scopes = {""} if whole else self._namespaces
         for scope in self._lists.keys() - scopes:
             task = self._lists.pop(scope).task
             if task is not None:
@@ -110,6 +113,7 @@ class PodObserver:
             for each in self._lists.values():
                 each.signal, each.detail = Signal.REFUSED, "this service was started without metrics.k8s.io"
             return
+        self._follow()
         started = []
         for scope, each in self._lists.items():
             if each.task is None or each.task.done():
@@ -124,8 +128,7 @@ class PodObserver:
             except TimeoutError:
                 return
 
-    @staticmethod
-    async def _answer(metrics: ResourceMetrics, scope: str, each: _List, at_s: float) -> None:
+    async def _answer(self, metrics: ResourceMetrics, scope: str, each: _List, at_s: float) -> None:
         each.signal, each.detail = Signal.TIMEOUT, "no answer from metrics.k8s.io before the observation closed"
         samples: Samples | None = None
         try:
@@ -133,6 +136,7 @@ class PodObserver:
             each.signal, each.detail = Signal.OK, ""
         except AnswerError as error:
             each.signal, each.detail = Signal.WRONG_TYPE, f"metrics.k8s.io does not answer as it should: {error}"
+            self._apart = self._apart or not scope  # it may be too long
         except PermanentError as error:
             each.signal, each.detail = Signal.REFUSED, f"metrics.k8s.io refuses: {error}"
         except AutoscalerError as error:

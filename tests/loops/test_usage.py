@@ -249,6 +249,23 @@ async def test_one_question_for_all_workloads_of_a_place(namespaces: int, cluste
         assert w.usage.asked == ["n0"], "who has left is not asked about any more"
 
 
+async def test_what_is_too_much_at_once_is_asked_for_namespace_by_namespace() -> None:
+    specs = [replace(by_cpu("web"), workload=Workload(f"n{number}", "web")) for number in range(NAMESPACES_MAX + 1)]
+    async with world(specs) as w:
+
+        async def refuse_all() -> None:
+            if w.usage.asked[-1] == "":
+                raise AnswerError("the answer is longer than 32 MiB")
+
+        w.usage.before = refuse_all
+        for _ in range(2):
+            for spec in specs:
+                w.sample(spec.workload, 0.45)
+            await w.rig.pass_ticks()
+        assert sorted(w.usage.asked) == ["", *(f"n{number}" for number in range(NAMESPACES_MAX + 1))]
+        assert {w.rig.cluster.replicas(spec.workload) for spec in specs} == {6}
+
+
 async def test_nobody_is_asked_where_no_policy_wants_it() -> None:
     async with world([build.spec("web", series=(SeriesSpec("requests", Query('load{name="web"}'), 1.0),))]) as w:
         w.rig.loads["web"] = 5.0
