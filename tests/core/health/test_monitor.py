@@ -104,12 +104,8 @@ def test_breakers_are_told_of_as_they_open_and_close() -> None:
     ill = [crashing(f"web-1-{index}x") for index in range(6)]
     assert monitor.see(20, shop(*ill)).opened == (CLUSTER,)
     assert monitor.see(21, shop(*ill)).opened == ()
-    for after_s in range(30, 1000, 60):
-        seen = monitor.see(after_s, shop())
-        assert seen.closed == ((CLUSTER,) if not monitor.state.breakers.open else ())
-        if seen.closed:
-            break
-    assert seen.closed == (CLUSTER,)
+    closed = [monitor.see(after_s, shop()).closed for after_s in range(30, 1200, 60)]
+    assert [each for each in closed if each] == [(CLUSTER,)]
 
 
 def test_the_clusters_breaker_reads_as_an_incident() -> None:
