@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 def pending(tasks: Iterable[Task], folder: Path) -> list[Task]:
-    """The tasks that have no file yet: those of few variants before many draws of them, and else the longest first, as far as can be told."""
+    """The tasks that have no file yet: few variants before many draws of them, and else the longest first, as far as can be told."""
     left = [task for task in tasks if not _file(folder, task).exists()]
     return sorted(left, key=lambda task: (len(task.variants) > len(HEADLINE), -_size(task), task.name))
 
