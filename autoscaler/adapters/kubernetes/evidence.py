@@ -182,7 +182,7 @@ class KubernetesEvidence:
                 return await self._lines(finding, pod, previous=True)
             except (ForbiddenError, NotFoundError):
                 raise
-            except PermanentError:  # 400: "previous terminated container … not found"
+            except PermanentError:  # 400: "previous terminated container … not found", or there is nothing in it
                 pass
         return await self._lines(finding, pod, previous=False)
 
@@ -196,7 +196,10 @@ class KubernetesEvidence:
                 break
         if raw.lstrip().startswith(_LOST_LOG.encode()):
             raise PermanentError(f"pod {pod.name}: the container runtime has removed it already")
-        return await asyncio.to_thread(log_lines, raw)
+        shown = await asyncio.to_thread(log_lines, raw)
+        if not shown:
+            raise PermanentError(f"pod {pod.name}: it is empty")
+        return shown
 
     async def _read(self, namespace: str, pod: str, query: dict[str, str]) -> bytes:
         raw = bytearray()

@@ -146,6 +146,7 @@ FORBIDDEN = status(403, "Forbidden", "no")
             "limits",
             id="log-removed",
         ),
+        pytest.param({LOG: text(" \n")}, "the log: pod web-7d4b9c8f5-b: it is empty", "limits", id="log-empty"),
         pytest.param({LOG: silence()}, "the log: ", "template_diff", id="log-silent"),
         pytest.param({LOG: stream(b"half a li", then="reset")}, "the log: ", "template_diff", id="log-cut"),
         pytest.param({LOG: stream(b"half a li", then="silence")}, "the log: no answer within 0.3 s", "template_diff", id="log-hangs"),
