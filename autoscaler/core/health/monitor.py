@@ -84,7 +84,10 @@ class Seen:
 def look(state: State, facts: Facts, rules: Rules) -> tuple[State, Seen]:
     """One pass. Nothing is said of a workload that no policy selects: its incidents live untold until one does."""
     policies, controllers = rules.policies, facts.controllers
-    memory, assessment = assess(state.memory, facts, lambda subject: policies.waits_of(subject, controllers))
+    before = state.memory
+    if facts.at_s < before.baseline_s:  # our clock was put back: what happens from now on is news all the same
+        before = replace(before, baseline_s=facts.at_s)
+    memory, assessment = assess(before, facts, lambda subject: policies.waits_of(subject, controllers))
     reach = Reach(policies, facts, assessment)
     incidents, changes = advance(state.incidents, assessment, rules.life, _untold(state.incidents, assessment, reach))
     tracks, found = verdicts(state.tracks, assessment, crashing_since(incidents))

@@ -79,6 +79,15 @@ def test_a_pass_that_concludes_nothing_changes_nothing() -> None:
     assert (state.incidents, state.breakers, seen.changes, seen.verdicts) == (before.incidents, before.breakers, (), {})
 
 
+def test_a_clock_that_is_put_back_hides_no_news() -> None:
+    monitor, killed = Monitor(SHOP), crashing(created_s=START_S - 9e5, containers=(backing_off(137, "OOMKilled", START_S - 3595),))
+    monitor.see(-3600, shop())
+    monitor.see(-3590, shop(killed))
+    assert monitor.told() == [(Kind.PENDING, True)]
+    monitor.see(-3500, shop(killed))
+    assert monitor.told() == [(Kind.FIRED, False)]
+
+
 def test_verdicts_are_for_every_workload_with_a_rollout_policies_or_not() -> None:
     assert set(Monitor().seen.verdicts) == {"web-uid"}
 
