@@ -7,6 +7,7 @@ follows its load at once; the others hold, say why, and follow theirs when their
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from tests.cluster.rig.certificates import serving, sign, write_certificates
 log = logging.getLogger(__name__)
 
 BEFORE, AFTER = 8, 16
+BUSY_S = 60.0
 HEALTHY = "healthy"
 NAME = "metrics.rig.invalid"
 WITH_ITS_FILES = 'mount --bind "$0" /etc/hosts && mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'
@@ -45,19 +47,31 @@ class Source:
 
 
 class Hog:
-    """Keeps the one query slot of a Prometheus busy: a range of seven billion additions, until its asker hangs up."""
+    """Fills the queue of a Prometheus that works on one query at a time, for `BUSY_S`. It cannot be stopped within one: each is short."""
 
     def __init__(self, prometheus: Prometheus) -> None:
-        self._host, _, self._port = prometheus.url.removeprefix("http://").partition(":")
-        self._line = socket.socket()
+        self._address = ("127.0.0.1", int(prometheus.url.rpartition(":")[2]))
+        self._lines: list[socket.socket] = []
 
     def start(self) -> None:
-        query = urlencode({"query": "sum_over_time(vector(1)[2h:10ms])", "start": "0", "end": "10000", "step": "1"})
-        self._line.connect((self._host, int(self._port)))
-        self._line.sendall(f"GET /api/v1/query_range?{query} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
+        began_s = time.monotonic()
+        self._ask().recv(1)
+        count = math.ceil(BUSY_S / (time.monotonic() - began_s))
+        for _ in range(count):
+            self._ask()
 
     def stop(self) -> None:
-        self._line.close()
+        """Hang up, on which Prometheus forgets what it has not begun."""
+        for line in self._lines:
+            line.close()
+
+    def _ask(self) -> socket.socket:
+        """Three hundred million additions, a second or two."""
+        query = urlencode({"query": "sum_over_time(vector(1)[2h:10ms])", "start": "0", "end": "400", "step": "1"})
+        line = socket.create_connection(self._address)
+        line.sendall(f"GET /api/v1/query_range?{query} HTTP/1.1\r\nHost: prometheus\r\n\r\n".encode())
+        self._lines.append(line)
+        return line
 
 
 class Names:

@@ -54,6 +54,10 @@ class TooLargeError(AnswerError):
     """An answer is longer than it may be: ask for less at once."""
 
 
+class UntrustedError(PermanentError):
+    """The server's certificate is not trusted: whoever it is has not been asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     query: Mapping[str, str] = field(default_factory=dict)
@@ -215,7 +219,7 @@ class Client:
             raise
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as error:
             told = f"{call}: the certificate of {self.server} is not trusted: {words(error)}"
-            raise PermanentError(f"{told}; its CA must be the one in {self._login.origin}, and clocks must be right") from error
+            raise UntrustedError(f"{told}; its CA must be the one in {self._login.origin}, and clocks must be right") from error
         except (aiohttp.ClientError, OSError) as error:
             raise TransientError(f"{call}: no connection to {self.server}: {words(error)}") from error
 

@@ -20,7 +20,7 @@ import msgspec
 
 from autoscaler.adapters.kubernetes.backoff import Backoff
 from autoscaler.adapters.kubernetes.calls import Call, GoneError, NotFoundError, Status, in_one_line, refused
-from autoscaler.adapters.kubernetes.client import ANSWER_MAX, JSON, Client, TooLargeError
+from autoscaler.adapters.kubernetes.client import ANSWER_MAX, JSON, Client, TooLargeError, UntrustedError
 from autoscaler.adapters.kubernetes.discovery import Resource
 from autoscaler.adapters.kubernetes.wire import Bookmark, Event, Object, Page, T
 from autoscaler.clock import Clock
@@ -163,7 +163,7 @@ class Reflector(Generic[T]):
         """Wait before the next attempt: not at all after a good watch that the server ended in order, else longer each time."""
         clock = self._around.clock
         steady = clock.monotonic() - self._opened_at >= _STEADY_S
-        answered = isinstance(error, GoneError | PermanentError)
+        answered = isinstance(error, GoneError | PermanentError) and not isinstance(error, UntrustedError)
         # A server that is back refuses at first what it has not read the roles for, then calls our version too old: no part of the outage.
         if steady or (answered and self._unanswered >= _OUTAGE):
             self._backoff.succeeded()
