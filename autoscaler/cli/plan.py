@@ -15,13 +15,13 @@ from autoscaler.clock import SystemClock
 from autoscaler.core.columns import frozen
 from autoscaler.core.plant import Model, Plant
 from autoscaler.core.spec import SeriesSpec, WorkloadSpec
-from autoscaler.core.types import Bools, TargetKind
+from autoscaler.core.types import Bools, Floats, TargetKind
 from autoscaler.errors import ConfigError
 from autoscaler.policyfile.durations import format_duration, parse_duration
 from autoscaler.policyfile.load import Loaded, assemble, parse, read
 from autoscaler.policyfile.specs import schedule_rows
 from autoscaler.simulation.comparison import Ground, Peer
-from autoscaler.simulation.load import drawn, duration, rates, read_csv, scaled
+from autoscaler.simulation.load import Trace, drawn, duration, rates, read_csv, scaled
 from autoscaler.simulation.recorded import Startup, at_rows, by_step, saturated
 from autoscaler.simulation.run import START_S
 from autoscaler.simulation.world import Measure, Setup
@@ -38,6 +38,8 @@ _PODS_MAX = 20_000
 
 _FEW = 100.0
 """So many requests a step and pod vary by ten per cent."""
+
+_COARSE_S = 300.0
 
 _LONG_S, _WARM_LONG_S, _WARM_SHORT_S, _WARM_SHARE = 4 * 86400.0, 2 * 86400.0, 4 * 3600.0, 0.25
 _SHORT_S = 86400.0
@@ -113,7 +115,8 @@ def prepare(wishes: Wishes) -> Plan:
         trace, factor = scaled(trace, plant, wishes.median_replicas)
         notes.append(f"the load is multiplied by {factor:.4g}: its median needs {wishes.median_replicas:g} pods at their limit")
     rate = rates(trace, step_s, hold=wishes.hold)
-    _refuse_absurd(float(rate.max()), limit)
+    _refuse_absurd(str(wishes.trace or trace.name), rate, step_s, limit)
+    notes += _doubts(trace, rate, limit, spec.max_replicas)
     warm_s = _warm_up(wishes, rate.size * step_s, notes)
     dated = float(trace.start_s[0]) > _DATED_S
     start_s = float(trace.start_s[0]) // spec.interval_s * spec.interval_s if dated else START_S
@@ -225,12 +228,32 @@ def _limit(wishes: Wishes, spec: WorkloadSpec, series: SeriesSpec) -> float:
     )
 
 
-def _refuse_absurd(peak: float, limit: float) -> None:
+def _refuse_absurd(name: str, rate: Floats, step_s: float, limit: float) -> None:
+    if rate.size < 2:  # noqa: PLR2004 - of one step nothing can be learnt
+        raise ConfigError(f"{name}: the load lasts less than two steps of {step_s:g} s, expected some days")
+    peak = float(rate.max())
     if peak > _PODS_MAX * limit:
+        where = duration(float(rate.argmax()) * step_s)
         raise ConfigError(
-            f"the load reaches {peak:.4g}, which at {limit:g} a pod are {peak / limit:.3g} pods, expected at most {_PODS_MAX:g}: "
-            "is the limit in the metric's unit?"
+            f"{name}: the load reaches {peak:.4g} {where} after its start, which at {limit:g} a pod are {peak / limit:.3g} pods, expected "
+            f"at most {_PODS_MAX:g}: is the limit in the metric's unit, and is that value one?"
         )
+
+
+def _doubts(trace: Trace, rate: Floats, limit: float, most: int) -> list[str]:
+    """What makes figures say less than they seem to."""
+    notes = []
+    if trace.step_s > _COARSE_S:
+        notes.append(
+            f"the rows are {duration(trace.step_s)} apart: what the load does in between is not known, and straight lines flatter everybody"
+        )
+    beyond = float((rate > most * limit).mean())
+    if beyond:
+        notes.append(
+            f"{beyond:.1%} of the time the load needs more than maxReplicas, {most}: no policy may keep it then, while the bound, "
+            "which has no maximum, pays for it"
+        )
+    return notes
 
 
 def _startup(wishes: Wishes, spec: WorkloadSpec, found: Startup | None) -> Startup:

@@ -151,6 +151,12 @@ def test_forecasts_target_is_the_limit(run: Run, tmp_path: Path) -> None:
     [
         pytest.param("0,900\n60,900\n120,900\n", ["the rate never changes: 900 per second", "3 min of load say little"], id="constant"),
         pytest.param("0,900\n60,800\n120,\n180,nan\n240,700\n300,600\n", ["2 rows have no rate", "1 gaps, the longest 2 min"], id="gap"),
+        pytest.param("0,900\n3600,800\n7200,700\n", ["the rows are 1 h apart: what the load does in between is not known"], id="coarse"),
+        pytest.param(
+            "0,9000\n60,800\n120,9000\n",
+            ["66.7% of the time the load needs more than maxReplicas, 60: no policy may keep it"],
+            id="over-max",
+        ),
         pytest.param("1700000040,900\n1700000100,800\n1700000160,900\n", ["3 min of load"], id="unix-stamps"),
     ],
 )
@@ -177,6 +183,8 @@ def test_of_two_metrics_one_is_simulated(run: Run, tmp_path: Path) -> None:
         pytest.param("0,5\n0,6\n", "bad.csv:3: timestamp_s: 0 is there twice", id="duplicate"),
         pytest.param("60,5\n0,6\n", "bad.csv:3: timestamp_s: 0 is there out of order", id="unordered"),
         pytest.param("0,-5\n60,6\n", "bad.csv:2: rate: expected 0 to 1e+12 per second, found -5", id="negative"),
+        pytest.param("0,5\n1,6\n2,5\n", "bad.csv: the load lasts less than two steps of 15 s, expected some days", id="seconds"),
+        pytest.param("0,5\n60,6\n120,1e9\n180,5\n", "e+08 2.25 min after its start, which at 85 a pod are 1.03e+07", id="one-absurd-row"),
         pytest.param("0,5\n60,1e20\n", "bad.csv:3: rate: expected 0 to 1e+12 per second, found 1e20", id="absurd"),
     ],
 )
