@@ -26,7 +26,7 @@ SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n)+)", PAGE, re.MULTILINE)
 
 def rows(section: str) -> dict[str, str]:
     """Settings and their defaults, as told."""
-    found = {}
+    found = dict[str, str]()
     for line in SECTIONS[section].splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("| `") and len(cells) == 3:

@@ -8,6 +8,7 @@ secret unless a key says so.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from autoscaler.core.health import secret_shapes
 
@@ -25,6 +26,8 @@ SHOWN_MAX = 500
 LINES_MAX = 50
 
 _BINARY_SHARE = 0.3
+
+_LOWER = {ord(upper): ord(upper) + 32 for upper in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 _ANSI = re.compile(
     "\x1b(?:"
@@ -57,6 +60,7 @@ def redact(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=2048)
 def one_line(text: str, most: int = SHOWN_MAX) -> str:
     r"""The text redacted, in one line of at most ``most`` characters.
 
@@ -140,14 +144,14 @@ def _without_blocks(line: str, *, inside: bool) -> tuple[str, bool]:
 
 
 def _without_url_secrets(text: str) -> str:
-    for pattern in secret_shapes.ADDRESSES:
-        text = pattern.sub(lambda found: found[1] + HIDDEN, text)
+    lower = text.translate(_LOWER)
+    for needle, pattern in secret_shapes.ADDRESSES:
+        if needle in lower:
+            text = pattern.sub(lambda found: found[1] + HIDDEN, text)
     return text
 
 
 # key = value ---------------------------------------------------------------------------------------------------------------------
-
-_LOWER = {ord(upper): ord(upper) + 32 for upper in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 _QUOTE = r"\\{0,3}[\"'`]"
 _EQUALS = r" {0,8}(?:=>|:=|->|={1,2}) {0,8}|: {0,8}| {1,8}: {0,8}(?=\\{0,3}[\"'\[{])|%3[AaDd]"

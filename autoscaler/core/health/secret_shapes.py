@@ -27,28 +27,35 @@ KEYS = re.compile(
 announces what is random."""
 
 ADDRESSES = tuple(
-    re.compile(pattern)
-    for pattern in (
+    (needle, re.compile(pattern))
+    for needle, pattern in (
         # scheme://user:password@host; a number up to a slash is a port
-        r"(://(?:[^\s:/@?#\"'<>]{0,128}+:))(?!\d{1,5}(?:[/?#\s\"'<>)\],;]|$))(?!\[redacted\]@)[^\s\"'<>]{1,256}(?=@)",
-        r"(://)(?!\[redacted\]@)[^\s:/@?#\"'<>\[]{16,256}(?=@)",
+        ("://", r"(://(?:[^\s:/@?#\"'<>]{0,128}+:))(?!\d{1,5}(?:[/?#\s\"'<>)\],;]|$))(?!\[redacted\]@)[^\s\"'<>]{1,256}(?=@)"),
+        ("://", r"(://)(?!\[redacted\]@)[^\s:/@?#\"'<>\[]{16,256}(?=@)"),
         # user:password@tcp(host:3306)/db, oracle:thin:user/password@host, login user password secret
-        r"((?<![^\s\"'=(])[^\s:/@\"'=]{1,64}:)(?!\[redacted\]@)[^\s\"'<>]{1,128}(?=@(?:tcp|udp|unix)\()",
-        r"(oracle:\w{1,8}:[^\s/\"']{1,64}/)(?!\[redacted\]@)[^\s\"'<>@]{1,128}(?=@)",
-        r"((?i:login|user) {1,4}[^\s]{1,64} {1,4}(?i:password) {1,4})(?!\[redacted\])[^\s]++",
+        ("@", r"((?<![^\s\"'=(])[^\s:/@\"'=]{1,64}:)(?!\[redacted\]@)[^\s\"'<>]{1,128}(?=@(?:tcp|udp|unix)\()"),
+        ("oracle:", r"(oracle:\w{1,8}:[^\s/\"']{1,64}/)(?!\[redacted\]@)[^\s\"'<>@]{1,128}(?=@)"),
+        (" password", r"((?i:login|user) {1,4}[^\s]{1,64} {1,4}(?i:password) {1,4})(?!\[redacted\])[^\s]++"),
         # curl -u user:password
-        r"((?<![\w-])(?:-u|--user|--proxy-user)[ =]{1,4}[\"']?[^\s:\"']{1,64}:)(?!\[redacted\])[^\s]++",
-        r"((?i:hooks\.slack\.com)/[a-z]{1,20}/)(?!\[redacted\])[\w/\-]++",
-        r"((?i:discord(?:app)?\.com/api)/(?:v\d{1,3}/)?webhooks/)(?!\[redacted\])[\w/\-]++",
-        r"((?i:[\w.\-]{0,60}webhook\.office\.com|[\w.\-]{0,60}logic\.azure\.com(?::\d{1,5})?)/)(?!\[redacted\])[^\s\"'<>]++",
-        r"(api\.telegram\.org/)(?!\[redacted\])[^\s\"'<>/]++",
-        r"([?&](?i:code|key|auth|access|sig|state|ticket|assertion|token|pass|pw)=)(?!\[redacted\])[^\s&\"'<>]++",
+        ("-u", r"((?<![\w-])(?:-u|--user|--proxy-user)[ =]{1,4}[\"']?[^\s:\"']{1,64}:)(?!\[redacted\])[^\s]++"),
+        ("hooks.slack.com", r"((?i:hooks\.slack\.com)/[a-z]{1,20}/)(?!\[redacted\])[\w/\-]++"),
+        ("discord", r"((?i:discord(?:app)?\.com/api)/(?:v\d{1,3}/)?webhooks/)(?!\[redacted\])[\w/\-]++"),
+        (
+            ".com",
+            r"((?i:[\w.\-]{0,60}webhook\.office\.com|[\w.\-]{0,60}logic\.azure\.com(?::\d{1,5})?)/)(?!\[redacted\])[^\s\"'<>]++",
+        ),
+        ("api.telegram.org", r"((?i:api\.telegram\.org)/)(?!\[redacted\])[^\s\"'<>/]++"),
+        ("=", r"([?&](?i:code|key|auth|access|sig|state|ticket|assertion|token|pass|pw)=)(?!\[redacted\])[^\s&\"'<>]++"),
         # a scheme of HTTP's and its credentials
-        r"((?i:bearer|basic|digest|negotiate|ntlm|token|apikey) {1,4})(?!\[redacted\])(?=[\w.~+/\-]{0,64}[A-Z0-9=])[\w.~+/\-]{8,}+={0,3}",
-        r"((?i:bearer) {1,4})[a-z._~+/\-]{20,}+",
+        *(
+            (scheme, rf"((?i:{scheme}) {{1,4}})(?!\[redacted\])(?=[\w.~+/\-]{{0,64}}[A-Z0-9=])[\w.~+/\-]{{8,}}+={{0,3}}")
+            for scheme in ("bearer", "basic", "digest", "negotiate", "ntlm", "token", "apikey")
+        ),
+        ("bearer", r"((?i:bearer) {1,4})[a-z._~+/\-]{20,}+"),
     )
 )
-"""What stands behind the first group is hidden, up to what stands behind the match."""
+"""What stands behind the first group is hidden, up to what stands behind the match. The texts before the patterns are quickly looked for:
+without one, in ASCII lower case, its pattern finds nothing."""
 
 RUN = re.compile(r"[A-Za-z0-9_+/=.~$:,\-]{12,}+")
 """Runs of characters in which tokens are looked for; most words of a log are shorter."""

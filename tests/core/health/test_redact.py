@@ -125,7 +125,8 @@ def test_a_cut_shows_nothing_of_a_secret(text: str, before: int) -> None:
 def patterns() -> list[re.Pattern[str]]:
     found: list[re.Pattern[str]] = []
     for value in [*vars(module).values(), *vars(secret_shapes).values()]:
-        found += [each for each in (value if isinstance(value, tuple) else [value]) if isinstance(each, re.Pattern)]
+        each = [part for entry in value for part in entry] if value is secret_shapes.ADDRESSES else [value]
+        found += [pattern for pattern in each if isinstance(pattern, re.Pattern)]
     return found
 
 
