@@ -191,4 +191,4 @@ def _decoded(data: bytes | None, now_s: float) -> Saved:
     incidents, breakers, ledger = from_json(document)
     log.info("incidents read: %d", len(incidents), extra={"fields": {"incidents": len(incidents)}})
     looked_s = min(float(as_of_s), now_s)
-    return Saved(looked_s, State(begin(looked_s), incidents, breakers), ledger)
+    return Saved(looked_s, State(begin(looked_s, incidents), incidents, breakers), ledger)

@@ -7,13 +7,13 @@ object as before, and that showed nothing, is not judged again.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from math import inf, isnan, nan
 
 from autoscaler.core.health.facts import Condition, Controller, Facts, Pod, Subject, condition, past
-from autoscaler.core.health.findings import Finding, Moments, PodRef, WaitsOf
+from autoscaler.core.health.findings import Finding, Key, Moments, PodRef, WaitsOf
 from autoscaler.core.health.judge import Judged, News, Symptom, glance_at, judge
 from autoscaler.core.health.nodes import NODE_CAUSES, judge_nodes
 from autoscaler.core.health.owners import Owners, Rollout, ordinal, owners_of
@@ -30,6 +30,9 @@ _SCALE_UP_S = 600.0
 
 _SKEW_S = 5.0
 
+_PASSING = frozenset({Cause.KILLED, Cause.HOOK})
+
+_NOTHING: frozenset[tuple[str, Cause]] = frozenset()
 _STANDARD = Waits()
 
 
@@ -48,7 +51,7 @@ class Memory:
     """What assessing remembers from pass to pass. It need not outlive the process: see :func:`begin`.
 
     ``baseline_s``: what had happened up to then is no news; ``began_s``: when the first pass was; ``since``: when findings that nothing
-    dates were first seen.
+    dates were first seen; ``known``: of incidents from an earlier life of ours, those whose cause only events or a moment show.
     """
 
     baseline_s: float = nan
@@ -57,6 +60,7 @@ class Memory:
     since: Mapping[tuple[str, Cause], float] = field(default_factory=dict)
     empty_since_s: float = nan
     began_s: float = nan
+    known: Mapping[str, frozenset[tuple[str, Cause]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +86,13 @@ class Assessment:
         return tuple(each for each in self.findings if each.is_due(self.at_s))
 
 
-def begin(as_of_s: float = nan) -> Memory:
-    """At the start: what happened before it is no news; with ``as_of_s``, what happened before we last looked (saved with incidents)."""
-    return Memory(baseline_s=as_of_s)
+def begin(as_of_s: float = nan, incidents: Iterable[Key] = ()) -> Memory:
+    """At the start: what happened before it is no news; with ``as_of_s``, what happened before we last looked and saved ``incidents``."""
+    known: dict[str, set[tuple[str, Cause]]] = defaultdict(set)
+    for uid, container, cause in incidents:
+        if cause in _PASSING:
+            known[uid].add((container, cause))
+    return Memory(as_of_s, known={uid: frozenset(causes) for uid, causes in known.items()})
 
 
 def standard_waits(subject: Subject) -> Waits:  # noqa: ARG001 - the same for all
@@ -106,7 +114,7 @@ def assess(memory: Memory, facts: Facts, waits_of: WaitsOf = standard_waits) -> 
     members: dict[str, Member] = {}
     workloads: dict[str, list[Member]] = defaultdict(list)
     for pod in facts.pods:
-        member = _member(pod, memory.members.get(pod.uid), facts, owners, news, waits_of)
+        member = _member(pod, memory, facts, owners, news, waits_of)
         if member is not None:
             members[pod.uid] = member
             workloads[member.subject.uid].append(member)
@@ -135,8 +143,8 @@ def _others_alive(facts: Facts) -> Iterator[str]:
         yield from (node.uid or name for name, node in facts.nodes.items())
 
 
-def _member(pod: Pod, before: Member | None, facts: Facts, owners: Owners, news: News, waits_of: WaitsOf) -> Member | None:
-    controllers = facts.controllers
+def _member(pod: Pod, memory: Memory, facts: Facts, owners: Owners, news: News, waits_of: WaitsOf) -> Member | None:
+    before, controllers = memory.members.get(pod.uid), facts.controllers
     via = controllers.get(pod.owner.uid) if controllers and pod.owner is not None else None
     if before is not None and before.judged.pod is pod and before.via is via:
         subject: Subject | None = before.subject
@@ -147,7 +155,7 @@ def _member(pod: Pod, before: Member | None, facts: Facts, owners: Owners, news:
         subject = owners.subject(pod) or (None if before is None else before.subject)
     if subject is None:
         return None
-    glance = glance_at(pod, news, waits_of(subject), facts.events.get(pod.uid, ()))
+    glance = glance_at(pod, news, waits_of(subject), facts.events.get(pod.uid, ()), memory.known.get(subject.uid, _NOTHING))
     came_s = facts.at_s if before is None else before.came_s
     return Member(subject, via, judge(pod, None if before is None else before.judged, glance), came_s)
 

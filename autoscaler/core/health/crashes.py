@@ -23,7 +23,8 @@ _EVENT_LATE_S = 30.0
 class Glance:
     """One look at a pod: when, whether all its restarts are news, since when ends are, and what its events say.
 
-    ``before_s``: when the pass before this one was (NaN: there was none).
+    ``before_s``: when the pass before this one was (NaN: there was none). ``known``: containers with the causes of their incidents from
+    an earlier life of ours, of those that a status does not show.
     """
 
     at_s: float
@@ -34,6 +35,7 @@ class Glance:
     waits: Waits
     events: Sequence[PodEvent] = ()
     before_s: float = nan
+    known: frozenset[tuple[str, Cause]] = frozenset()
 
 
 class Ending(NamedTuple):
@@ -113,7 +115,7 @@ def watched(before: Ends | None, container: Container, glance: Glance) -> Ends:
         restarts=container.restarts if container.restarts >= 0 else old.restarts,
         end_s=_later(old.end_s, finished_s),
         times=times,
-        probed=(_killed_alike(old, ended) if count else old.probed) or _probed(container, ended, glance.events),
+        probed=(_killed_alike(old, ended) if count and old.endings else old.probed) or _probed(container, ended, glance.events),
         hook=old.hook or container.waiting == "PostStartHookError",
         lost_s=nan,
     )
@@ -124,7 +126,8 @@ def watched(before: Ends | None, container: Container, glance: Glance) -> Ends:
 
 def _first(container: Container, glance: Glance) -> Ends:
     """At first sight: of a pod that was there before us, the count so far is no news."""
-    return Ends(restarts=0 if glance.fresh else container.restarts)
+    probed, hook = ((container.name, cause) in glance.known for cause in (Cause.KILLED, Cause.HOOK))
+    return Ends(restarts=0 if glance.fresh else container.restarts, probed=probed, hook=hook)
 
 
 def _lost(old: Ends, container: Container, glance: Glance, *, first: bool) -> Ends:

@@ -86,7 +86,9 @@ class News:
     baseline_s: float
 
 
-def glance_at(pod: Pod, news: News, waits: Waits, events: Sequence[PodEvent] = ()) -> Glance:
+def glance_at(
+    pod: Pod, news: News, waits: Waits, events: Sequence[PodEvent] = (), known: frozenset[tuple[str, Cause]] = frozenset()
+) -> Glance:
     """A look at a pod: the restarts of one that was made after the baseline are all news."""
     return Glance(
         at_s=news.at_s,
@@ -97,6 +99,7 @@ def glance_at(pod: Pod, news: News, waits: Waits, events: Sequence[PodEvent] = (
         waits=waits,
         events=events,
         before_s=news.before_s,
+        known=known,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from autoscaler.core.health.assess import assess, begin
 from autoscaler.core.health.facts import Condition, Container, Node, Owner, Pod, PodEvent, Role, Termination
 from autoscaler.core.health.taxonomy import CAUSE_TEXT, Cause, Waits, exit_meaning
 from tests.core.health.build import (
@@ -18,8 +19,10 @@ from tests.core.health.build import (
     backing_off,
     container,
     ended,
+    facts,
     pod,
     ready,
+    running,
     told,
     waiting,
 )
@@ -296,6 +299,28 @@ def test_a_kill_whose_event_the_kubelet_withheld_is_as_the_kills_before_it() -> 
     other_end = pod("web-1-a", backing_off(1, "Error", START_S + 400, 7))
     made.append(told(ward.due(550, other_end, events={shown.uid: [event]})))
     assert made == [[(WEB, "app", "Killed")]] * 4 + [[(WEB, "app", "CrashLoop"), (WEB, "app", "Killed")]]
+
+
+@pytest.mark.parametrize(
+    ("known", "events", "cause"),
+    [
+        pytest.param(Cause.KILLED, [], "Killed", id="killed-by-its-probe"),
+        pytest.param(Cause.HOOK, [], "PostStartHook", id="its-hook-failed"),
+        pytest.param(Cause.OOM, [], "CleanExitLoop", id="another-cause-is-in-the-status"),
+        pytest.param(Cause.HOOK, [PodEvent("Killing", "app", "liveness", END_S)], "PostStartHook", id="both"),
+    ],
+)
+def test_a_restart_of_ours_forgets_no_cause_that_only_a_moment_shows(known: Cause, events: list[PodEvent], cause: str) -> None:
+    """As recorded: a server that ends with 0 when it is asked to, seen backing off, its events long withheld."""
+    shown = pod("web-1-a", backing_off(0, "Completed", END_S, 30), created_s=START_S - 9e5)
+    well = pod("web-1-b", running(1, -800.0, -900.0), created_s=START_S - 9e5)
+    begun = begin(START_S + 100, [("web-uid", "app", known), ("web-uid", "proxy", Cause.KILLED), ("api-uid", "app", Cause.KILLED)])
+    memory, _ = assess(begun, facts(START_S + 130, [shown, well], events={shown.uid: events}))
+    memory, made = assess(memory, facts(START_S + 260, [shown, well]))
+    assert told(made.findings) == [(WEB, "app", cause)]
+    ended_again = pod("web-1-b", backing_off(0, "Completed", START_S + 300, 2), created_s=START_S - 9e5)
+    _, made = assess(memory, facts(START_S + 310, [ended_again]))
+    assert told(made.findings) == [(WEB, "app", "CleanExitLoop")], "who was well is judged anew"
 
 
 def test_reasons_that_alternate_are_one() -> None:
