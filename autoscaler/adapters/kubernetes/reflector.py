@@ -163,15 +163,20 @@ class Reflector(Generic[T]):
         """Wait before the next attempt: not at all after a good watch that the server ended in order, else longer each time."""
         clock = self._around.clock
         steady = clock.monotonic() - self._opened_at >= _STEADY_S
-        answered = isinstance(error, GoneError | PermanentError) and not isinstance(error, UntrustedError)
-        # A server that is back refuses at first what it has not read the roles for, then calls our version too old: no part of the outage.
-        if steady or (answered and self._unanswered >= _OUTAGE):
+        if steady or self._is_back(error):
             self._backoff.succeeded()
-        self._unanswered = 0 if answered or error is None else self._unanswered + 1
+        self._unanswered = 0 if error is None or _is_answer(error) else self._unanswered + 1
         delay = 0.0 if steady and error is None else self._backoff.next_s()
         if isinstance(error, TransientError) and error.retry_after_s is not None:
             delay += error.retry_after_s
         await clock.sleep_until(clock.monotonic() + delay)
+
+    def _is_back(self, error: AutoscalerError | None) -> bool:
+        """Whether this is the first answer after an outage.
+
+        A server that is back refuses at first what it has not read the roles for, then calls our version too old: no part of the outage.
+        """
+        return error is not None and _is_answer(error) and self._unanswered >= _OUTAGE
 
     async def _list(self) -> None:
         """Take all objects, page by page, and tell what is new, different and gone since the last time."""
@@ -306,10 +311,10 @@ class Reflector(Generic[T]):
             self._said = ""
 
     def _failed(self, error: AutoscalerError) -> None:
-        """Count it, and say it once: the first of a row as information, a row of them as a warning."""
+        """Count it, and say it once: the first of a row, or after an outage, as information, a row of them as a warning."""
         self.problem = error
         self._around.recorder.add(WATCH_RESTARTS, str(self.resource), _cause(error))
-        if isinstance(error, TransientError) and not self._backoff.failures:
+        if (isinstance(error, TransientError) and not self._backoff.failures) or self._is_back(error):
             log.info("%s", error)
         elif str(error) != self._said:
             self._said = str(error)
@@ -325,6 +330,11 @@ class Reflector(Generic[T]):
 
 def _key(item: Object) -> Key:
     return item.metadata.namespace, item.metadata.name
+
+
+def _is_answer(error: AutoscalerError) -> bool:
+    """Whether it is what a server at work said."""
+    return isinstance(error, GoneError | PermanentError) and not isinstance(error, UntrustedError)
 
 
 def _cause(error: AutoscalerError) -> str:

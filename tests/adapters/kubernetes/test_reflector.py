@@ -334,7 +334,7 @@ class TestRequestsAreBounded:
             await rig.until(lambda: feed.opened == 4)
             assert rig.causes() == {"closed": 3}
 
-    async def test_the_first_answers_after_an_outage_are_no_part_of_it(self, tmp_path: Path) -> None:
+    async def test_the_first_answers_after_an_outage_are_no_part_of_it(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """An API server that is back answers 403 until it has read the roles, and 410 as its watch cache begins anew."""
         back = [status(403, "Forbidden"), status(410, "Expired"), stream(ADDED_B, then="silence")]
         async with reflecting(tmp_path, listing("10", A), [*[page(502)] * 6, *back], speed=20) as rig:
@@ -343,6 +343,7 @@ class TestRequestsAreBounded:
             assert gone - refused < 2
             assert good - gone < 2
             assert rig.causes() == {"failed": 6, "refused": 1, "gone": 1}
+        assert "403" not in " ".join(record.getMessage() for record in caplog.records if record.levelname == "WARNING")
 
 
 class TestCancelled:
