@@ -203,7 +203,7 @@ async def _kubernetes(settings: Settings, recorder: Recorder, clock: Clock) -> A
             usage=KubernetesResourceMetrics(client, recorder, namespaces),
             actions=KubernetesPodActions(client),
             evidence=KubernetesEvidence(client, clock),
-            events=OwnerEvents(client, platform.node()),
+            events=OwnerEvents(client, (login.namespace(), platform.node())),
             access=LogAccess(client, clock),
         )
     finally:

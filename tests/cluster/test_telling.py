@@ -74,7 +74,7 @@ async def test_incidents_are_events_on_their_workload(control_plane: ControlPlan
     deployment = await asyncio.to_thread(api.create, objects.deployment(namespace, "web", 0))
 
     async with client_of(service_account) as client:
-        events = OwnerEvents(client, "autoscaler-0")
+        events = OwnerEvents(client, (namespace, "autoscaler-0"))
         for made in [
             about(deployment),
             about(deployment, Kind.UPDATED),
@@ -82,6 +82,8 @@ async def test_incidents_are_events_on_their_workload(control_plane: ControlPlan
             about(deployment, Kind.RESOLVED),
         ]:
             await events.send(made, 10.0)
+        node = replace(incident().finding, subject=Subject("Node", "", "node-1", "node-uid"))
+        await events.send(report(incident=incident(finding=node)), 10.0)
         for case in CORPUS[:20]:
             made = hostile(case)
             shown = replace(made.change.incident, finding=replace(made.change.incident.finding, subject=subject_of(deployment)))
@@ -93,7 +95,9 @@ async def test_incidents_are_events_on_their_workload(control_plane: ControlPlan
     assert [event["count"] for event in found if event["firstTimestamp"] == ours["CrashLoopDetected"]["firstTimestamp"]]
     counted = [event for event in found if event["reason"] == "CrashLoopDetected" and event["count"] == 2]
     assert len(counted) == 1, "fired and updated are one event"
-    assert {event["involvedObject"]["uid"] for event in found} == {subject_of(deployment).uid}
+    assert {event["involvedObject"].get("uid") for event in found} == {subject_of(deployment).uid, None}
+    (of_a_node,) = [event for event in found if "uid" not in event["involvedObject"]]
+    assert of_a_node["involvedObject"]["name"] == "autoscaler-0", "it may not write to the namespace default"
     newer = [event for event in api.events(namespace, "web") if event["reason"] == "CrashLoopDetected"]
     assert newer, "events.k8s.io has them too"
     assert [secret for case in CORPUS[:20] for secret in case.secrets if secret in json.dumps(found)] == []

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from autoscaler.adapters.kubernetes.calls import ForbiddenError
 from autoscaler.adapters.kubernetes.client import APPLY_PATCH, Client
 from autoscaler.adapters.kubernetes.discovery import Resource
 from autoscaler.adapters.kubernetes.scale import FIELD_MANAGER
@@ -45,14 +46,22 @@ class _Event(msgspec.Struct, gc=False):
 class OwnerEvents:
     """The Notifier that needs no settings."""
 
-    def __init__(self, client: Client, instance: str = "") -> None:
-        """``instance``: which of us speaks; the name of our pod, where there is one."""
-        self._client, self._instance = client, instance or FIELD_MANAGER
+    def __init__(self, client: Client, own: tuple[str, str] = ("", "")) -> None:
+        """``own``: namespace and name of the pod that we run in."""
+        self._client, self._own = client, own
         self._counts: OrderedDict[str, tuple[int, float, float]] = OrderedDict()
 
     async def send(self, report: Report, budget_s: float) -> None:
-        """Apply the report's Event."""
-        event = self._event(report)
+        """Apply the report's Event. What is about no namespace, and may not stand where such Events do, stands on our own pod."""
+        event = await asyncio.to_thread(self._event, report)
+        try:
+            await self._apply(event, budget_s)
+        except ForbiddenError:
+            if report.change.incident.finding.subject.namespace or not all(self._own):
+                raise
+            await self._apply(_moved(event, *self._own), budget_s)
+
+    async def _apply(self, event: dict[str, Any], budget_s: float) -> None:
         call = EVENTS.call("patch", event["metadata"]["namespace"], event["metadata"]["name"])
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         try:
@@ -83,7 +92,7 @@ class OwnerEvents:
             "lastTimestamp": _time(report.change.at_s),
             "source": {"component": FIELD_MANAGER},
             "reportingComponent": FIELD_MANAGER,
-            "reportingInstance": self._instance,
+            "reportingInstance": self._own[1] or FIELD_MANAGER,
         }
 
     def _counted(self, name: str, at_s: float) -> tuple[int, float]:
@@ -96,6 +105,11 @@ class OwnerEvents:
         while len(self._counts) > _COUNTED_MAX:
             self._counts.popitem(last=False)
         return count, first_s
+
+
+def _moved(event: dict[str, Any], namespace: str, pod: str) -> dict[str, Any]:
+    reference = {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": pod}
+    return {**event, "metadata": {**event["metadata"], "namespace": namespace}, "involvedObject": reference}
 
 
 def _said(report: Report) -> tuple[str, bool, str, str]:

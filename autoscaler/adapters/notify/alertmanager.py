@@ -5,7 +5,9 @@ What is not sent again expires there: so each alert says until when it holds, fo
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections import OrderedDict
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
@@ -16,7 +18,7 @@ from autoscaler.adapters.notify.wire import Wire
 from autoscaler.clock import Clock
 from autoscaler.core.health.lifecycle import Kind
 from autoscaler.core.health.report import Report
-from autoscaler.core.health.words import Story, plain, tell
+from autoscaler.core.health.words import identity, plain, tell
 from autoscaler.endpoints import AlertmanagerSink
 from autoscaler.errors import AnswerError
 
@@ -25,7 +27,9 @@ PATH = "/api/v2/alerts"
 RESENDS = 4
 """So many re-sends may fail before an alert expires, as it is with Prometheus."""
 
-DESCRIPTION_MAX = 8_000
+DESCRIPTION_MAX = 4_000
+
+_TOLD_MAX = 2_048
 _ODD = re.compile(r"[^\w.:/\-]")
 _LABEL_MAX = 253
 
@@ -35,10 +39,12 @@ class Alertmanager:
 
     def __init__(self, name: str, sink: AlertmanagerSink, clock: Clock) -> None:
         self._sink, self._clock, self._wire = sink, clock, Wire(name, sink, clock)
+        self._told: OrderedDict[str, dict[str, str]] = OrderedDict()
 
     async def send(self, report: Report, budget_s: float) -> None:
         """Post the alert. Alertmanager answers 200 with nothing; a page is somebody else's answer."""
-        answer = await self._wire.post(msgspec.json.encode([self._alert(report)]), budget_s, path=PATH)
+        alert = self._alert(report, await self._annotations(report))
+        answer = await self._wire.post(msgspec.json.encode([alert]), budget_s, path=PATH)
         if answer.is_page:
             raise AnswerError(f"{self._wire}: answered with a web page; expected Alertmanager, is this a login page?")
 
@@ -46,8 +52,19 @@ class Alertmanager:
         """Close its connections."""
         await self._wire.close()
 
-    def _alert(self, report: Report) -> dict[str, Any]:
-        incident, story = report.change.incident, tell(report)
+    async def _annotations(self, report: Report) -> dict[str, str]:
+        """The story; a reminder says again what was said when it was news, since thousands may be open."""
+        key = identity(report)
+        if report.change.silent and key in self._told:
+            return self._told[key]
+        told = self._told[key] = await asyncio.to_thread(_annotated, report)
+        self._told.move_to_end(key)
+        while len(self._told) > _TOLD_MAX:
+            self._told.popitem(last=False)
+        return told
+
+    def _alert(self, report: Report, annotations: dict[str, str]) -> dict[str, Any]:
+        incident = report.change.incident
         starts_s = incident.fired_s if isfinite(incident.fired_s) else report.change.at_s
         if report.change.kind is Kind.RESOLVED:
             ends_s = max(starts_s, incident.resolved_s if isfinite(incident.resolved_s) else report.change.at_s)
@@ -55,7 +72,7 @@ class Alertmanager:
             ends_s = self._clock.now() + RESENDS * self._sink.resend_s
         return {
             "labels": self._labels(report),
-            "annotations": {"summary": story.title, "description": _description(story)},
+            "annotations": annotations,
             "startsAt": _time(starts_s),
             "endsAt": _time(ends_s),
         }
@@ -77,9 +94,10 @@ class Alertmanager:
         return {name: _ODD.sub("_", value)[:_LABEL_MAX] if name not in self._sink.labels else value for name, value in own.items() if value}
 
 
-def _description(story: Story) -> str:
+def _annotated(report: Report) -> dict[str, str]:
+    story = tell(report)
     text = plain(story)
-    return text if len(text) <= DESCRIPTION_MAX else f"{text[:DESCRIPTION_MAX]}…"
+    return {"summary": story.title, "description": text if len(text) <= DESCRIPTION_MAX else f"{text[:DESCRIPTION_MAX]}…"}
 
 
 def _time(at_s: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +28,7 @@ class PagerDuty:
     async def send(self, report: Report, budget_s: float) -> None:
         """Enqueue the event. PagerDuty answers 202 and a JSON object that says success."""
         key = await self._wire.secret("routing_key_file", self._sink.routing_key_file)
-        event = {"routing_key": key, **self._event(report)}
+        event = {"routing_key": key, **await asyncio.to_thread(self._event, report)}
         answer = await self._wire.post(msgspec.json.encode(event), budget_s, path=PATH)
         try:
             told = msgspec.json.decode(answer.text, type=dict[str, Any])

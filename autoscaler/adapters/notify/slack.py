@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -29,7 +30,7 @@ class Slack:
 
     async def send(self, report: Report, budget_s: float) -> None:
         """Post the message. Slack answers ``ok``."""
-        answer = await self._wire.post(msgspec.json.encode(message(report)), budget_s)
+        answer = await self._wire.post(msgspec.json.encode(await asyncio.to_thread(message, report)), budget_s)
         if answer.text.strip() != "ok":
             raise AnswerError(f"{self._wire}: expected Slack's ok; is this the address of an incoming webhook?")
 

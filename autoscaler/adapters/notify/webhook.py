@@ -11,6 +11,7 @@ header                       is
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 
@@ -32,7 +33,8 @@ class Webhook:
 
     async def send(self, report: Report, budget_s: float) -> None:
         """Post the report. Any 2xx will do, but for a web page."""
-        body = msgspec.json.encode({"version": 1, **document(report)})
+        told = await asyncio.to_thread(document, report)
+        body = msgspec.json.encode({"version": 1, **told})
         headers = {"Idempotency-Key": turn_id(report), "X-Autoscaler-Event": report.change.kind.value}
         if self._sink.secret_file is not None:
             secrets = (await self._wire.secret("secret_file", self._sink.secret_file)).split()

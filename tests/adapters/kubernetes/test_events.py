@@ -38,7 +38,7 @@ class Api:
 @asynccontextmanager
 async def events_on(folder: Path) -> AsyncIterator[Api]:
     async with FaultServer(FastClock()) as server, client_of(server, folder) as client:
-        yield Api(server, OwnerEvents(client, "autoscaler-1"))
+        yield Api(server, OwnerEvents(client, ("ours", "autoscaler-1")))
 
 
 async def test_an_incident_that_fires(tmp_path: Path) -> None:
@@ -148,6 +148,17 @@ async def test_whom_it_is_about(tmp_path: Path, subject: Subject, namespace: str
     async with events_on(tmp_path) as api:
         (event,) = await api.send(report(incident=incident(finding=finding(subject=subject))))
         assert (event["metadata"]["namespace"], event["involvedObject"]) == (namespace, reference)
+
+
+async def test_what_may_not_stand_in_the_default_namespace_stands_on_our_own_pod(tmp_path: Path) -> None:
+    async with events_on(tmp_path) as api:
+        made = report(incident=incident(finding=finding(subject=Subject("Node", "", "node-1", "n"))))
+        name = api.events._event(made)["metadata"]["name"]  # noqa: SLF001 - the name is the route to be scripted
+        api.server.script(f"PATCH /api/v1/namespaces/ours/events/{name}", answer({"kind": "Event"}))
+        refused, moved = await api.send(made, step=status(403, "Forbidden"))
+        assert refused["involvedObject"]["kind"] == "Node"
+        assert moved["metadata"] == {"name": name, "namespace": "ours"}
+        assert moved["involvedObject"] == {"apiVersion": "v1", "kind": "Pod", "namespace": "ours", "name": "autoscaler-1"}
 
 
 async def test_long_names_and_texts_end(tmp_path: Path) -> None:
