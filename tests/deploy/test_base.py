@@ -221,7 +221,7 @@ def test_examples_are_valid() -> None:
     found = json.loads(answer.stdout)
     assert (found["valid"], found["warnings"]) == (True, [])
     files = {path for folder in (own.parent, own) for path in folder.glob("*.yaml")}
-    assert {Path(workload["from"].rsplit(" (", 1)[0]) for workload in found["workloads"]} == files
+    assert {Path(workload["from"].rsplit(" (", 1)[0]) for workload in [*found["workloads"], *found["health"]]} == files
 
 
 def test_readme_names_settings_that_exist() -> None:
