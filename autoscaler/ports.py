@@ -5,7 +5,7 @@ Every method that waits takes its budget in seconds and ends within it. Adapters
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import nan
 from typing import Any, Protocol
@@ -52,8 +52,8 @@ class MetricSource(Protocol):
     :class:`PermanentError` (it refuses the query, with its own words).
     """
 
-    async def instant(self, query: Query, at_s: float, budget_s: float) -> Vector:
-        """The query's value at that time."""
+    def instant(self, query: Query, at_s: float, budget_s: float) -> Awaitable[Vector]:
+        """The query's value at that time. Begun when it is called, or when it is awaited; cancelling gives it up."""
         ...
 
     async def range(self, query: Query, start_s: float, end_s: float, step_s: float, budget_s: float) -> Matrix:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 
 import numpy as np
@@ -54,7 +55,7 @@ class _Question:
     coverage: list[tuple[Wire, bool]] = field(default_factory=list)
     saturation: list[Wire] = field(default_factory=list)
     rests_until_s: float = -inf
-    task: asyncio.Task[None] | None = None
+    asked: asyncio.Future[Vector] | None = None
     is_late: bool = False
     vector: Vector | None = None
     signal: Signal = Signal.NOT_ASKED
@@ -94,9 +95,9 @@ class Observer:
         self._covered &= {wire.serial for ends in coverage.values() for wire, _ in ends}
         wanted = wires.keys() | coverage.keys() | saturation.keys()
         for query in self._questions.keys() - wanted:
-            task = self._questions.pop(query).task
-            if task is not None:
-                task.cancel()
+            asked = self._questions.pop(query).asked
+            if asked is not None:
+                asked.cancel()
         for query in wanted:
             question = self._questions.setdefault(query, _Question())
             question.wires, question.coverage, question.saturation = (
@@ -107,38 +108,39 @@ class Observer:
 
     async def ask(self, at_s: float) -> None:
         """Ask everything that is not being asked already, and wait until all have answered or the observation closes."""
-        started: list[asyncio.Task[None]] = []
-        late: list[asyncio.Task[None]] = []
+        started: list[asyncio.Future[Vector]] = []
+        late: list[asyncio.Future[Vector]] = []
         for query, question in self._questions.items():
             if self._clock.monotonic() < question.rests_until_s:
                 continue
-            if question.task is None or question.task.done():
-                question.task = asyncio.create_task(self._answer(query, question, at_s), name=f"query {query.text[:60]}")
-                (late if question.is_late else started).append(question.task)
+            if question.asked is None or question.asked.done():
+                (late if question.is_late else started).append(self._begin(query, question, at_s))
             else:
                 question.signal, question.detail = Signal.TIMEOUT, "still no answer to an earlier tick's question"
         await asyncio.gather(self._wait(started, self._closes_s), self._wait(late, min(LATE_WAIT_S, self._closes_s)))
 
-    async def _wait(self, tasks: list[asyncio.Task[None]], seconds: float) -> None:
-        if not tasks:
+    async def _wait(self, asked: list[asyncio.Future[Vector]], seconds: float) -> None:
+        if not asked:
             return
         try:
             async with self._clock.timeout(seconds):
-                await asyncio.wait(tasks)
+                await asyncio.wait(asked)
         except TimeoutError:
             return
 
-    async def _answer(self, query: Query, question: _Question, at_s: float) -> None:
+    def _begin(self, query: Query, question: _Question, at_s: float) -> asyncio.Future[Vector]:
         question.signal, question.detail = Signal.TIMEOUT, ""
-        began_s = self._clock.monotonic()
-        try:
-            await self._take(query, question, at_s)
-        finally:
-            question.is_late = self._clock.monotonic() - began_s > self._closes_s
+        question.asked = asyncio.ensure_future(self._source.instant(query, at_s, QUESTION_BUDGET_S))
+        question.asked.add_done_callback(partial(self._take, question, self._clock.monotonic()))
+        return question.asked
 
-    async def _take(self, query: Query, question: _Question, at_s: float) -> None:
+    def _take(self, question: _Question, began_s: float, answer: asyncio.Future[Vector]) -> None:
+        """What became of a question that was asked at ``began_s``."""
+        question.is_late = self._clock.monotonic() - began_s > self._closes_s
+        if answer.cancelled():
+            return
         try:
-            vector = await self._source.instant(query, at_s, QUESTION_BUDGET_S)
+            vector = answer.result()
         except AnswerError as error:
             question.vector, question.signal, question.detail = None, Signal.WRONG_TYPE, str(error)
         except PermanentError as error:
@@ -220,10 +222,10 @@ class Observer:
 
     async def close(self) -> None:
         """Give up every question under way."""
-        tasks = [question.task for question in self._questions.values() if question.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        asked = [question.asked for question in self._questions.values() if question.asked is not None]
+        for each in asked:
+            each.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 class _Answer:

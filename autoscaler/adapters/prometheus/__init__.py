@@ -70,10 +70,16 @@ class PrometheusSource:
         self._batches = {name: Batches(lanes, _Line.instant) for name, lanes in self._lanes.items()}
         recorder.collect(QUERY_THREADS_STUCK, lambda: [((name,), float(lanes.stuck)) for name, lanes in self._lanes.items()])
 
-    async def instant(self, query: Query, at_s: float, budget_s: float) -> Vector:
+    def instant(self, query: Query, at_s: float, budget_s: float) -> asyncio.Future[Vector]:
         """The query's value at that time; values as Prometheus gave them, NaN and infinities included."""
-        self._endpoint(query)
-        return await self._batches[query.endpoint].ask(query.text, at_s, asyncio.get_running_loop().time() + budget_s)
+        loop = asyncio.get_running_loop()
+        try:
+            self._endpoint(query)
+        except PermanentError as error:
+            refused: asyncio.Future[Vector] = loop.create_future()
+            refused.set_exception(error)
+            return refused
+        return self._batches[query.endpoint].ask(query.text, at_s, loop.time() + budget_s)
 
     async def range(self, query: Query, start_s: float, end_s: float, step_s: float, budget_s: float) -> Matrix:
         """Rows at ``start_s + i · step_s`` up to ``end_s``, asked for in pieces from the newest to the oldest.

@@ -17,11 +17,12 @@ neighbour's text) goes alone until it has shown itself to be harmless. Where non
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Generic
+from typing import Any, Generic, TypeVar
 
 from autoscaler.adapters.prometheus.answers import MARK, UnmarkedError
 from autoscaler.adapters.prometheus.crew import LineT
@@ -58,6 +59,10 @@ SMALLER_FOR_S = 600.0
 """After so long larger requests are tried again."""
 
 _REMEMBERED_MAX = 16_384
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _PIECES = re.compile(r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`[^`]*`|\#[^\n]*|[()\[\]{}"'`]""")
 _CLOSES = {")": "(", "]": "[", "}": "{"}
@@ -119,22 +124,21 @@ class _Case:
 
 @dataclass(slots=True, eq=False)
 class _Question:
-    """``turn``: its answer, or None: go alone. ``alone`` is how that ended."""
+    """Asked once, answered once; whoever asks may give up by cancelling ``answer``."""
 
     text: str
     at_s: float
     deadline_s: float
-    turn: asyncio.Future[Vector | None]
-    alone: asyncio.Future[AutoscalerError | None]
-    cases: list[_Case] = field(default_factory=list)
+    answer: asyncio.Future[Vector]
+    cases: tuple[_Case, ...] = ()
 
-    def settle(self, outcome: Vector | AutoscalerError | None) -> None:
-        if self.turn.done():
+    def settle(self, outcome: Vector | AutoscalerError) -> None:
+        if self.answer.done():
             return
         if isinstance(outcome, AutoscalerError):
-            self.turn.set_exception(outcome)
+            self.answer.set_exception(outcome)
         else:
-            self.turn.set_result(outcome)
+            self.answer.set_result(outcome)
 
 
 class Batches(Generic[LineT]):
@@ -143,45 +147,44 @@ class Batches(Generic[LineT]):
     def __init__(self, lanes: Lanes[LineT], ask: Callable[[LineT, Sequence[str], float, float], Told]) -> None:
         self._lanes, self._ask = lanes, ask
         self._waiting: list[_Question] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._apart: dict[str, None] = {}
         self._heard: dict[str, None] = {}
         self._most, self._most_until_s = MOST, 0.0
 
-    async def ask(self, text: str, at_s: float, deadline_s: float) -> Vector:
-        """The answer to one question; ``deadline_s`` on the event loop's clock. Raises as :meth:`Lanes.ask` does."""
+    def ask(self, text: str, at_s: float, deadline_s: float) -> asyncio.Future[Vector]:
+        """The answer to one question; ``deadline_s`` on the event loop's clock. Raises as :meth:`Lanes.ask` does.
+
+        A future, not a coroutine: thousands of these wait at once, and each would weigh four kilobytes.
+        """
         loop = asyncio.get_running_loop()
-        question = _Question(text, at_s, deadline_s, loop.create_future(), loop.create_future())
+        question = _Question(text, at_s, deadline_s, loop.create_future())
         if not self._waiting:
             loop.call_soon(self._send)  # after everybody who asks now
         self._waiting.append(question)
-        answer = await question.turn
-        return await self._alone(question) if answer is None else answer
+        return question.answer
 
     async def close(self) -> None:
-        """Give up what is under way; the lanes are closed already."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait until everybody has been told; the lanes are closed already."""
+        while self._tasks or self._waiting:
+            await asyncio.wait([*self._tasks, asyncio.ensure_future(asyncio.sleep(0))])
 
     def _send(self) -> None:
         """Everybody who asked at this moment has."""
         asked, self._waiting = self._waiting, []
-        now_s = asyncio.get_running_loop().time()
-        if now_s >= self._most_until_s:
+        if asyncio.get_running_loop().time() >= self._most_until_s:
             self._most = MOST
         by_time: dict[float, list[_Question]] = {}
         for question in asked:
+            if question.answer.done():
+                continue
             if question.text in self._apart or not is_whole(question.text):
-                question.settle(None)
+                _ = self._go_alone(question)
             else:
                 by_time.setdefault(question.at_s, []).append(question)
         for questions in by_time.values():
-            if len(questions) <= FEW or self._most <= 1:
-                for question in questions:
-                    question.settle(None)
-                continue
-            for piece in self._pieces(questions):
+            pieces = self._pieces(questions) if len(questions) > FEW and self._most > 1 else [[question] for question in questions]
+            for piece in pieces:
                 self._start(piece)
 
     def _pieces(self, questions: Sequence[_Question]) -> list[list[_Question]]:
@@ -198,18 +201,27 @@ class Batches(Generic[LineT]):
 
     def _start(self, piece: list[_Question]) -> None:
         if len(piece) == 1:
-            piece[0].settle(None)
+            _ = self._go_alone(piece[0])
             return
-        task = asyncio.create_task(self._together(piece), name=f"{len(piece)} queries")
-        self._tasks.add(task)
 
         def ended(done: asyncio.Task[None]) -> None:
-            self._tasks.discard(done)
-            for question in piece:
-                if done.cancelled() or done.exception() is not None:
-                    question.settle(None)
+            if not done.cancelled() and (error := done.exception()) is not None:
+                _log.error("a fault of ours, so %d queries go alone", len(piece), exc_info=error)
+                self._part([question for question in piece if not question.answer.done()])
 
+        task = self._run(self._together(piece), f"{len(piece)} queries")
         task.add_done_callback(ended)
+
+    def _run(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _go_alone(self, question: _Question) -> asyncio.Task[AutoscalerError | None]:
+        task = self._run(self._alone(question), f"query {question.text[:60]}")
+        question.answer.add_done_callback(lambda answer: task.cancel() if answer.cancelled() else None)
+        return task
 
     async def _together(self, piece: list[_Question]) -> None:
         loop, started_s = asyncio.get_running_loop(), 0.0
@@ -241,7 +253,7 @@ class Batches(Generic[LineT]):
     async def _failed(self, piece: list[_Question], error: AutoscalerError) -> None:
         case = _Case(len(piece))
         for question in piece:
-            question.cases.append(case)
+            question.cases += (case,)
         if isinstance(error, PermanentError | AnswerTooLargeError):
             for half in (piece[: len(piece) // 2], piece[len(piece) // 2 :]):
                 self._start(half)
@@ -256,13 +268,15 @@ class Batches(Generic[LineT]):
     def _part(self, piece: Sequence[_Question]) -> None:
         for question in piece:
             _remember(self._apart, question.text)
-            question.settle(None)
+            _ = self._go_alone(question)
 
     async def _probe(self, piece: list[_Question]) -> None:
         """Let one go alone: if it too finds a server in trouble, so would the others."""
         first, *others = piece
-        self._part([first])
-        error = await first.alone
+        _remember(self._apart, first.text)
+        probe = self._go_alone(first)
+        await asyncio.wait([probe])
+        error = None if probe.cancelled() else probe.result()
         if isinstance(error, TransientError):
             for question in others:
                 question.settle(TransientError(str(error), retry_after_s=error.retry_after_s))
@@ -270,11 +284,11 @@ class Batches(Generic[LineT]):
         else:
             self._part(others)
 
-    async def _alone(self, question: _Question) -> Vector:
-        """One question, one request; it may travel with others from then on if it is harmless."""
+    async def _alone(self, question: _Question) -> AutoscalerError | None:
+        """One question, one request, and what was wrong with it; it may travel with others from then on if it is harmless."""
         text, loop, started_s = question.text, asyncio.get_running_loop(), 0.0
         budget_s = question.deadline_s - loop.time()
-        outcome: AutoscalerError | None = None
+        outcome: Vector | AutoscalerError = TransientError("a fault of ours; the log has it")
 
         def call(line: LineT) -> Told:
             nonlocal started_s
@@ -282,23 +296,23 @@ class Batches(Generic[LineT]):
             return self._ask(line, (text,), question.at_s, budget_s)
 
         try:
-            (part,) = (await self._lanes.ask(text, call, question.deadline_s)).parts
-            if isinstance(part, AnswerError):
-                raise part
+            (outcome,) = (await self._lanes.ask(text, call, question.deadline_s)).parts
         except AutoscalerError as error:
             outcome = error
-            _remember(self._apart, text)
+        except asyncio.CancelledError:
+            question.answer.cancel()
             raise
-        else:
-            _remember(self._heard, text)
-            if loop.time() - started_s <= QUICK_S and part.values.size <= SMALL:
+        finally:
+            is_quick = loop.time() - started_s <= QUICK_S
+            if isinstance(outcome, Vector):
+                _remember(self._heard, text)
+            if isinstance(outcome, Vector) and is_quick and outcome.values.size <= SMALL:
                 self._apart.pop(text, None)
             else:
                 _remember(self._apart, text)
-            return part
-        finally:
-            question.alone.set_result(outcome)
+            question.settle(outcome)
             self._close(question, blamed=text in self._apart)
+        return outcome if isinstance(outcome, AutoscalerError) else None
 
     def _close(self, question: _Question, *, blamed: bool) -> None:
         for case in question.cases:

@@ -131,7 +131,7 @@ async def test_who_is_refused_is_refused_alone_and_goes_alone_from_then_on(sourc
 async def test_who_is_slow_costs_the_others_one_wait(source: PrometheusSource, server: FaultServer) -> None:
     loop = asyncio.get_running_loop()
     server.behave = Known({"load_7": Exchange.hang})
-    tasks = [asyncio.create_task(source.instant(Query(name), AT_S, BUDGET_S)) for name in NAMES]
+    tasks = [asyncio.ensure_future(source.instant(Query(name), AT_S, BUDGET_S)) for name in NAMES]
     began_s = loop.time()
     await asyncio.wait(tasks[:7] + tasks[8:])
     assert PATIENCE_S <= loop.time() - began_s < 2 * PATIENCE_S
@@ -239,13 +239,29 @@ async def test_what_is_remarked_is_told_of_the_question_that_it_is_about(
 
 async def test_whoever_waits_no_longer_ends_nobody_elses_question(source: PrometheusSource, server: FaultServer) -> None:
     server.behave = Known()
-    tasks = [asyncio.create_task(source.instant(Query(name), AT_S, BUDGET_S)) for name in NAMES]
+    tasks = [asyncio.ensure_future(source.instant(Query(name), AT_S, BUDGET_S)) for name in NAMES]
     await asyncio.sleep(0)
     tasks[5].cancel()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(outcomes[5], asyncio.CancelledError)
     del outcomes[5]
     assert values(outcomes) == NUMBERS[:5] + NUMBERS[6:]
+
+
+async def test_a_probe_that_nobody_waits_for_any_more_holds_up_nobody(source: PrometheusSource, server: FaultServer) -> None:
+    busy = reply(503, b"busy", "text/plain")
+
+    def behave(exchange: Exchange) -> None:
+        exchange.stopped.wait(0.05)
+        busy(exchange)
+
+    server.behave = behave
+    tasks = [asyncio.ensure_future(source.instant(Query(name), AT_S, BUDGET_S)) for name in NAMES]
+    while not server.requests:
+        await asyncio.sleep(0.005)
+    tasks[0].cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert values(outcomes[1:]) == ["answered 503 Service Unavailable: busy"] * 39
 
 
 async def test_closing_ends_those_that_travel_together(source: PrometheusSource, server: FaultServer) -> None:

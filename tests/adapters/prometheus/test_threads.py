@@ -270,7 +270,7 @@ async def test_sick_endpoint_holds_up_no_other(server: FaultServer, recorder: Me
     with FaultServer() as sick:
         sick.behave = lambda exchange: exchange.drip(success("vector", []))
         source = PrometheusSource({"default": Endpoint(server.url), "sick": Endpoint(sick.url)}, recorder)
-        dripping = [asyncio.create_task(source.instant(Query(f"load_{index}", "sick"), AT_S, 0.5)) for index in range(20)]
+        dripping = [asyncio.ensure_future(source.instant(Query(f"load_{index}", "sick"), AT_S, 0.5)) for index in range(20)]
         await asyncio.wait(dripping, timeout=0.05)
         assert await ask_all(source, [f"load_{index}" for index in range(180)], BUDGET_S) == ["ok"] * 180
         assert len(sick.requests) == 1, "questions of one moment travel together"
@@ -301,7 +301,7 @@ from autoscaler.testing.recorder import MemoryRecorder
 
 async def main():
     source = PrometheusSource({{"default": Endpoint({server.url!r})}}, MemoryRecorder())
-    asked = asyncio.create_task(source.instant(Query("load"), 0.0, 600.0))
+    asked = asyncio.ensure_future(source.instant(Query("load"), 0.0, 600.0))
     await asyncio.wait([asked], timeout=0.1)
     print("leaving", flush=True)
 
