@@ -28,7 +28,7 @@ from autoscaler.core.health.monitor import Reach, Rules, Seen, State, look, mass
 from autoscaler.core.health.policy import HealthPolicies, HealthSpec
 from autoscaler.core.health.report import Done, Evidence, Report
 from autoscaler.loops import incidents
-from autoscaler.loops.health_state import SAVE_EVERY_S, HealthKeeper
+from autoscaler.loops.health_state import SAVE_EVERY_S, HealthKeeper, Saved
 from autoscaler.loops.remedies import Hands, Remedies
 from autoscaler.loops.selection import Selection
 from autoscaler.loops.verdicts import Verdicts
@@ -114,7 +114,7 @@ class HealthLoop:
         self._seen = self._known = _nothing_seen(self._rules)
         care = ward.care
         hands = Hands(ward.actions, ward.clock, ward.recorder, care.caps, care.dry_run, care.own)
-        self._keeper = HealthKeeper(ward.store, ward.clock, ward.recorder, lambda: (self.state, self._remedies.ledger))
+        self._keeper = HealthKeeper(ward.store, ward.clock, ward.recorder, self._now)
         self._remedies = Remedies(hands, lambda: (self.state, self._seen), self._keeper.note, self._tell_remedy)
         self._scale_ups: dict[str, ScaleUp] = {}
         self._sinks_of: dict[Key, tuple[str, ...]] = {}
@@ -134,11 +134,15 @@ class HealthLoop:
     async def run(self) -> None:
         """Turn until cancelled."""
         saved = await self._keeper.read()
-        self.state, self._remedies.ledger = saved.state, saved.ledger
+        self.state = saved.state
+        self._remedies.recall(saved.ledger, saved.done)
         self._looked_s = self._concluded_s = self._clock.monotonic()
         async with asyncio.TaskGroup() as host:
             host.create_task(self._keep_saving(), name="incidents' state")
             await self._turn()
+
+    def _now(self) -> Saved:
+        return Saved(self.state, self._remedies.ledger, dict(self._remedies.done))
 
     async def close(self, seconds: float) -> None:
         """Begin nothing more, and save a last time, within that many seconds."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite, nan
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -22,7 +22,8 @@ from autoscaler.core.health.caps import Ledger
 from autoscaler.core.health.findings import Key
 from autoscaler.core.health.lifecycle import Incident, Phase
 from autoscaler.core.health.monitor import State
-from autoscaler.core.health.saved import from_json, to_json
+from autoscaler.core.health.report import Done
+from autoscaler.core.health.saved import done_from_json, done_to_json, from_json, to_json
 from autoscaler.errors import AutoscalerError, TransientError
 from autoscaler.loops.shards import HEALTH_SHARD, SHARD_MAX
 from autoscaler.ports import Recorder, StateStore
@@ -47,17 +48,17 @@ PODS_KEPT = (20, 3, 0)
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What an earlier process knew at ``as_of_s`` (NaN: there was none)."""
+    """What an earlier process knew: the monitor's state, the remedies of the last day, and what was done about each incident."""
 
-    as_of_s: float = nan
     state: State = field(default_factory=State)
     ledger: Ledger = field(default_factory=Ledger)
+    done: Mapping[Key, Sequence[Done]] = field(default_factory=dict)
 
 
 class HealthKeeper:
     """Reads its shard once, and writes it from then on; without a store, everything is new at every start."""
 
-    def __init__(self, store: StateStore | None, clock: Clock, recorder: Recorder, collect: Callable[[], tuple[State, Ledger]]) -> None:
+    def __init__(self, store: StateStore | None, clock: Clock, recorder: Recorder, collect: Callable[[], Saved]) -> None:
         """``collect`` says what is to be saved now."""
         self._store, self._clock, self._recorder, self._collect = store, clock, recorder, collect
         self._saved, self._saved_s = b"", -REFRESH_S
@@ -109,14 +110,14 @@ class HealthKeeper:
         if self._store is None or not self._settled:
             return
         async with self._busy:
-            state, ledger = self._collect()
-            if not isfinite(state.memory.at_s):
+            now = self._collect()
+            if not isfinite(now.state.memory.at_s):
                 return
-            body = await asyncio.to_thread(_encoded, state, ledger) if len(state.incidents) > _MANY else _encoded(state, ledger)
+            body = await asyncio.to_thread(_encoded, now) if len(now.state.incidents) > _MANY else _encoded(now)
             now_s = self._clock.monotonic()
             if body == self._saved and now_s - self._saved_s < REFRESH_S and not anyway:
                 return
-            head = msgspec.json.encode({"version": VERSION, "as_of_s": state.memory.at_s})
+            head = msgspec.json.encode({"version": VERSION, "as_of_s": now.state.memory.at_s})
             problem = ""
             try:
                 await self._store.save(HEALTH_SHARD, head[:-1] + b"," + body[1:])
@@ -141,14 +142,18 @@ _MANY = 50
 """From so many incidents on they are written down in a thread."""
 
 
-def _encoded(state: State, ledger: Ledger) -> bytes:
-    """In at most half a MiB: with fewer names of pods, then without resolved and pending incidents, then without the newest ones."""
-    incidents = sorted(state.incidents.values(), key=_importance)
-    rows = to_json(incidents, state.breakers, ledger)
+def _encoded(now: Saved) -> bytes:
+    """In at most half a MiB: with fewer names of pods, then without resolved and pending incidents, then without the newest ones.
+
+    What was done is in there only where nothing needs to be left out.
+    """
+    incidents = sorted(now.state.incidents.values(), key=_importance)
+    rows = to_json(incidents, now.state.breakers, now.ledger) | {"done": done_to_json(now.done)}
     body = msgspec.json.encode(rows)
     for pods in PODS_KEPT[1:]:
         if len(body) <= _ROOM:
             return body
+        rows["done"] = []
         _name_fewer(rows["incidents"], pods)
         body = msgspec.json.encode(rows)
     while len(body) > _ROOM:
@@ -191,4 +196,4 @@ def _decoded(data: bytes | None, now_s: float) -> Saved:
     incidents, breakers, ledger = from_json(document)
     log.info("incidents read: %d", len(incidents), extra={"fields": {"incidents": len(incidents)}})
     looked_s = min(float(as_of_s), now_s)
-    return Saved(looked_s, State(begin(looked_s, incidents), incidents, breakers), ledger)
+    return Saved(State(begin(looked_s, incidents), incidents, breakers), ledger, done_from_json(document.get("done")))

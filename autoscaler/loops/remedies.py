@@ -6,7 +6,7 @@ What is not done has a reason, and each reason is told once, until something is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan
 from typing import Any, NamedTuple, TypeAlias
@@ -101,6 +101,13 @@ class Remedies:
         self._failures: dict[Key, _Failure] = {}
         self._rest_until_s = -1.0
         self._own: tuple[str, str] = ("", "")  # uids of the pod that we run in, and of its workload
+
+    def recall(self, ledger: Ledger, done: Mapping[Key, Sequence[Done]]) -> None:
+        """Go on from what an earlier process did and refused; what it refused last is not said again."""
+        self.ledger, self.done = ledger, {key: tuple(rows) for key, rows in done.items()}
+        for key, rows in self.done.items():
+            since = next((index for index in range(len(rows), 0, -1) if rows[index - 1].acted), 0)
+            self._said[key] = {refusal.name for each in rows[since:] for refusal in Refusal if each.words.startswith(_words(refusal))}
 
     def review(self, state: State, seen: Seen) -> tuple[Intent | None, list[tuple[Incident, Done]]]:
         """The first thing that may be done, if any, and what is newly refused."""
@@ -257,7 +264,7 @@ class Remedies:
         self._said[key].add(refuse.reason.name)
         cause, subject = incident.finding.cause, incident.finding.subject
         self._hands.recorder.add(metrics.REMEDIES, str(cause), "refused", refuse.reason.name)
-        words = f"nothing is done: {refuse.reason}" + (f" ({refuse.detail})" if refuse.detail else "")
+        words = _words(refuse.reason) + (f" ({refuse.detail})" if refuse.detail else "")
         done = Done(self._hands.clock.now(), "" if ref is None else ref.name, cause, acted=False, dry_run=self._hands.dry_run, words=words)
         self.done[key] = (*self.done.get(key, ()), done)[-DONE_KEPT:]
         if refuse.reason not in _OBVIOUS:
@@ -310,6 +317,10 @@ class Remedies:
         for kept in (self.done, self._said, self._failures):
             for key in kept.keys() - state.incidents.keys():
                 del kept[key]
+
+
+def _words(reason: Refusal) -> str:
+    return f"nothing is done: {reason}"
 
 
 def _candidates(incident: Incident, members: Mapping[str, Member], tried: Ledger) -> Iterator[PodRef]:

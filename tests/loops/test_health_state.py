@@ -15,11 +15,12 @@ from autoscaler.core.health.lifecycle import Incident, Kind, Phase
 from autoscaler.core.health.monitor import State
 from autoscaler.core.health.policy import HealthSpec
 from autoscaler.core.health.remedies import Act
-from autoscaler.core.health.saved import from_json
+from autoscaler.core.health.report import Done
+from autoscaler.core.health.saved import DONE_MAX, done_from_json, done_to_json, from_json
 from autoscaler.core.health.taxonomy import Cause
 from autoscaler.errors import TransientError
 from autoscaler.loops.health import Care
-from autoscaler.loops.health_state import GIVE_UP_S, REFRESH_S, SAVE_EVERY_S, HealthKeeper
+from autoscaler.loops.health_state import GIVE_UP_S, REFRESH_S, SAVE_EVERY_S, HealthKeeper, Saved
 from autoscaler.loops.shards import HEALTH_SHARD, SHARD_MAX
 from autoscaler.testing.recorder import MemoryRecorder
 from tests.loops.restarts import MemoryStore
@@ -110,6 +111,24 @@ async def test_a_kill_around_a_remedy_cannot_lead_to_a_second_one(world: World) 
         await second.pass_s(130)
     assert saved == [1]
     assert "LINEAGE" in {labels[2] for labels in second.recorder.values(metrics.REMEDIES)}
+    await second.stop()
+
+
+async def test_what_was_done_and_refused_is_known_after_a_restart_and_not_said_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    first = await service_of(world, RESTART)
+    await first.crash_on(world.of()[0], times=4)
+    (before,) = first.loop.rows()
+    assert [each["words"] for each in before["remedies"]] == ["nothing is done: it has restarted fewer than five times (2 since it began)"]
+    await first.stop()
+    caplog.clear()
+    second = await service_of(world, RESTART)
+    await second.pass_s(60)
+    (after,) = second.loop.rows()
+    assert after["remedies"] == before["remedies"], "and it is not said again"
+    assert [record.message for record in caplog.records if "nothing is done" in record.message] == []
     await second.stop()
 
 
@@ -233,7 +252,7 @@ async def test_a_shard_is_never_too_large(count: int, kept: int | None, pods: in
     memory = replace(State().memory, at_s=START_S)
     state = State(memory, {each.finding.key: each for each in incidents}, Breakers())
     store, world = MemoryStore(), World()
-    keeper = HealthKeeper(store, world.clock, MemoryRecorder(), lambda: (state, ledger))
+    keeper = HealthKeeper(store, world.clock, MemoryRecorder(), lambda: Saved(state, ledger))
     await keeper.read()
     await keeper.close(60.0)
     data = store.shards[HEALTH_SHARD]
@@ -267,3 +286,21 @@ async def test_pods_of_every_kind_of_trouble_are_no_trouble(world: World) -> Non
     assert all(change.change.kind is not Kind.FLAPPING for change in service.reports)
     json.dumps(service.loop.rows())
     await service.stop()
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        pytest.param(None, id="nothing"),
+        pytest.param("x", id="text"),
+        pytest.param([["u", "app", "NoCause", []], ["u"], 5, ["u", "app", "CrashLoop", ["x"], [1.0, "p", True, False]]], id="rows"),
+    ],
+)
+def test_what_cannot_be_read_of_what_was_done_is_left_out(saved: object) -> None:
+    assert [row for rows in done_from_json(saved).values() for row in rows] == []
+
+
+def test_what_was_done_survives_as_it_was() -> None:
+    key, done = ("u", "app", Cause.CRASH_LOOP), Done(START_S, "web-1", Cause.CRASH_LOOP, acted=True, dry_run=False, words="evicted")
+    rows = json.loads(json.dumps(done_to_json({key: (replace(done, words="first"),) * DONE_MAX + (done,)})))
+    assert done_from_json(rows) == {key: (replace(done, words="first"),) * (DONE_MAX - 1) + (done,)}

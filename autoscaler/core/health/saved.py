@@ -16,10 +16,16 @@ from autoscaler.core.health.caps import Attempt, Ledger
 from autoscaler.core.health.facts import Subject
 from autoscaler.core.health.findings import Finding, Key, PodRef
 from autoscaler.core.health.lifecycle import End, Incident, Phase, Told
+from autoscaler.core.health.report import Done
 from autoscaler.core.health.taxonomy import Cause
+
+DONE_MAX = 3
+"""So many remedies of an incident are saved."""
 
 PODS_MAX = 20
 """So many pods of an incident are saved by name; how many there were was told already."""
+
+_CAUSES = frozenset(map(str, Cause))
 
 T = TypeVar("T")
 
@@ -44,6 +50,34 @@ def from_json(saved: object) -> tuple[dict[Key, Incident], Breakers, Ledger]:
         Breakers(breakers),
         Ledger(tuple(sorted(attempts))),
     )
+
+
+def done_to_json(done: Mapping[Key, Sequence[Done]]) -> list[list[Any]]:
+    """The last remedies of each incident, done or refused, as values that JSON knows."""
+    return [
+        [uid, container, str(cause), *([each.at_s, each.pod, each.acted, each.dry_run, each.words] for each in rows[-DONE_MAX:])]
+        for (uid, container, cause), rows in done.items()
+        if rows
+    ]
+
+
+def done_from_json(saved: object) -> dict[Key, tuple[Done, ...]]:
+    """Back from plain values; what cannot be read is left out."""
+    found: dict[Key, tuple[Done, ...]] = {}
+    for row in _list(saved):
+        match row:
+            case [str() as uid, str() as container, str() as name, *rows] if name in _CAUSES:
+                cause = Cause(name)
+                found[uid, container, cause] = tuple(done for each in rows if (done := _done(each, cause)) is not None)
+    return found
+
+
+def _done(row: object, cause: Cause) -> Done | None:
+    match row:
+        case [int() | float() as at_s, str() as pod, bool() as acted, bool() as dry_run, str() as words] if isfinite(at_s):
+            return Done(float(at_s), pod, cause, acted, dry_run, words)
+        case _:
+            return None
 
 
 def _incident_to_json(incident: Incident) -> dict[str, Any]:
