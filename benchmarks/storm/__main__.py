@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from tests.cluster.rig.paths import ROOT
 Json = dict[str, Any]
 
 HOME = "autoscaler"
+AHEAD = 5
 SINGLES: dict[str, Json] = {
     "OutOfMemory": {"restartCount": 1, "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}},
     "CannotRun": {"restartCount": 1, "lastState": {"terminated": {"exitCode": 127, "reason": "StartError"}}},
@@ -129,6 +130,8 @@ def serving(storm: Storm) -> Iterator[Path]:
     command = [sys.executable, "-m", "benchmarks.storm.probe", str(target)]
     process = Process("service", command, storm.folder / "service.log", environment)
     process.start()
+    for pid in (os.getpid(), process.pid, *(storm.plane.process(name).pid for name in ("etcd", "apiserver"))):
+        _ahead(pid)
     try:
         wait_until("the service listens", lambda: "http://127.0.0.1" in process.log.read_text(), timeout_s=60)
         storm.address = re.findall(r"^(http://\S+)$", process.log.read_text(), re.MULTILINE)[0]
@@ -136,6 +139,12 @@ def serving(storm: Storm) -> Iterator[Path]:
         yield target
     finally:
         process.stop()
+
+
+def _ahead(pid: int) -> None:
+    """What is measured goes before what else runs on the machine, where we may say so: each session of processes has one nice value."""
+    with suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(-AHEAD), encoding="ascii")
 
 
 def _rules(path: Path) -> list[Json]:
@@ -158,9 +167,9 @@ def blow(storm: Storm) -> None:
     while time.monotonic() - quiet_since < 80:  # noqa: PLR2004 - longer than a node is waited for, and anything settles
         time.sleep(2.0)
         told = sorted(f"{each['kind']} {each['name']} {each['cause']} {each['phase']}" for each in storm.incidents())
-        state = json.dumps([told, min(storm.seen.crashing, wanted)])
+        state = json.dumps([told, min(len(storm.seen.crashing), wanted)])
         if state != before:
-            storm.say(f"{storm.seen.crashing} of {wanted} pods have crashed; {len(told)} incidents")
+            storm.say(f"{len(storm.seen.crashing)} of {wanted} pods have crashed; {len(told)} incidents")
             quiet_since, before = time.monotonic(), state
     storm.marks["calm"] = time.time()
 
@@ -172,7 +181,7 @@ def prick(storm: Storm) -> list[tuple[str, str, float]]:
     for skip, (cause, container) in enumerate(SINGLES.items()):
         for number in range(storm.size.bad, storm.size.workloads):
             namespace, app = storm.size.namespace(number), name_of(number)
-            pod = cluster.some_pod(storm.api, namespace, app, skip)
+            pod = cluster.some_pod(storm.api, namespace, app, skip, not_on=storm.lost)
             now = cluster.stamp()
             last = container.get("lastState")
             dated = {

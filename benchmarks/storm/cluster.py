@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any, Final
 import urllib3
 import yaml
 
-from tests.cluster.rig import Api, ApiError, ControlPlane, Process
+from tests.cluster.rig import Api, ControlPlane, Process
 from tests.cluster.rig.certificates import trust
 from tests.cluster.rig.control_plane import WORKLOAD_CONTROLLERS
 from tests.cluster.rig.paths import ROOT
@@ -28,6 +29,7 @@ BAD = {"storm": "bad"}
 
 _NODE_PODS = 250
 _STAGE = {"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage"}
+_VERSION = re.compile(rb'"resourceVersion":"(\d+)"')
 _FAST = ("--kube-api-qps=2000", "--kube-api-burst=4000")
 
 _CONDITIONS = """
@@ -185,35 +187,41 @@ class FirstSeen:
 
     plane: ControlPlane
     times: dict[str, float] = field(default_factory=dict)
-    crashing: int = 0
+    crashing: set[str] = field(default_factory=set)
 
     def start(self) -> None:
         """From now on, until the process ends."""
-        for path, labels, read in (("pods", "storm=bad", self._pod), ("nodes", "", self._node)):
-            threading.Thread(target=self._watch, args=(path, labels, read), daemon=True).start()
+        for wanted in (("pods", "storm=bad", b"CrashLoopBackOff", self._pod), ("nodes", "", b"NodeStatusUnknown", self._node)):
+            threading.Thread(target=self._watch, args=wanted, daemon=True).start()
 
-    def _watch(self, path: str, labels: str, read: Callable[[Json, float], None]) -> None:
+    def _watch(self, path: str, labels: str, sign: bytes, read: Callable[[Json, float], None]) -> None:
+        """Only lines with the sign are read: whoever is slow is cut off by the API server, and goes on where it was."""
         pool = urllib3.PoolManager(ssl_context=trust(self.plane.folder, "admin"), timeout=urllib3.Timeout(connect=10, read=None))
-        query = {"watch": "1", **({"labelSelector": labels} if labels else {})}
-        response = pool.request("GET", f"{self.plane.server}/api/v1/{path}", fields=query, preload_content=False)
-        rest = b""
-        with suppress(urllib3.exceptions.ProtocolError):  # the API server has ended, and so has the storm
-            for chunk in response.stream(2**16):
-                now = time.time()
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    read(json.loads(line)["object"], now)
+        url, chosen = f"{self.plane.server}/api/v1/{path}", {"labelSelector": labels} if labels else {}
+        version = pool.request("GET", url, fields={**chosen, "limit": "1"}).json()["metadata"]["resourceVersion"]
+        with suppress(urllib3.exceptions.HTTPError):  # the API server has ended, and so has the storm
+            while True:
+                query = {**chosen, "watch": "1", "resourceVersion": version}
+                time.sleep(0.1)
+                response = pool.request("GET", url, fields=query, preload_content=False, retries=False)
+                rest = b""
+                with suppress(urllib3.exceptions.ProtocolError):
+                    for chunk in response.stream(2**16):
+                        now = time.time()
+                        *lines, rest = (rest + chunk).split(b"\n")
+                        for line in lines:
+                            found = _VERSION.search(line)
+                            version = found[1].decode() if found else version
+                            if sign in line:
+                                read(json.loads(line)["object"], now)
 
     def _pod(self, pod: Json, now: float) -> None:
-        statuses = pod["status"].get("containerStatuses", [])
-        if any("waiting" in each["state"] for each in statuses):
-            self.times.setdefault(f"{pod['metadata']['namespace']}/{pod['metadata']['labels']['app']}", now)
-            self.crashing += 1
+        meta = pod["metadata"]
+        self.times.setdefault(f"{meta['namespace']}/{meta['labels']['app']}", now)
+        self.crashing.add(meta["uid"])
 
     def _node(self, node: Json, now: float) -> None:
-        ready = [each["status"] for each in node["status"].get("conditions", []) if each["type"] == "Ready"]
-        if ready and ready[0] == "Unknown":
-            self.times.setdefault(node["metadata"]["name"], now)
+        self.times.setdefault(node["metadata"]["name"], now)
 
 
 def count_ready(api: Api) -> int:
@@ -222,10 +230,8 @@ def count_ready(api: Api) -> int:
     return sum(each.get("status", {}).get("readyReplicas", 0) for each in found)
 
 
-def some_pod(api: Api, namespace: str, app: str, skip: int = 0) -> Json:
-    """A running pod of a workload."""
-    found = api.call("GET", f"/api/v1/namespaces/{namespace}/pods", query={"labelSelector": f"app={app}", "limit": str(skip + 1)})["items"]
-    if len(found) <= skip:
-        raise ApiError("some_pod", 404, "NotFound", f"no pod number {skip} of {namespace}/{app}")
-    pod: Json = found[skip]
-    return pod
+def some_pod(api: Api, namespace: str, app: str, skip: int = 0, not_on: str = "") -> Json:
+    """A pod of a workload, and not on that node."""
+    found = api.call("GET", f"/api/v1/namespaces/{namespace}/pods", query={"labelSelector": f"app={app}", "limit": "50"})["items"]
+    elsewhere: list[Json] = [pod for pod in found if pod["spec"]["nodeName"] != not_on]
+    return elsewhere[skip]

@@ -153,7 +153,7 @@ class KubernetesPods:
     def _wanted_events(self, which: str) -> Wanted[Seen[Any]]:
         handlers = self._handlers(self._events.put, self._events.drop, self._events_now)
         without = "it is not known which probe had a container killed" if which is KILLINGS else ""
-        return Wanted(EVENTS, Form(EventObject, seen_event), handlers, without, fields=which)
+        return Wanted(EVENTS, Form(EventObject, seen_event), handlers, without, fields=which, bookmarks=False)
 
     def _handlers(self, put: Callable[[F], None], drop: Callable[[F], None], snapshot: _Snapshot[Any]) -> Handlers[Seen[F]]:
         """Take what is new into the caches; what has another version and says nothing else is not."""
@@ -177,10 +177,10 @@ class KubernetesPods:
         return Handlers(added, changed, deleted)
 
     def _ages(self) -> Iterable[tuple[tuple[str, ...], float]]:
-        """The age of the oldest watch of each resource; the scaling loop has watches of its own on some of them."""
+        """The age of the oldest watch of each resource that shows life; the scaling loop has watches of its own on some of them."""
         ages: dict[str, float] = {}
         for watch in self._watches:
-            if not watch.refused:
+            if not watch.refused and watch.wanted.bookmarks:
                 name = f"{watch.wanted.resource} (health)"
                 ages[name] = max(ages.get(name, 0.0), watch.age_s())
         return [((name,), age) for name, age in ages.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic
 
 from autoscaler.adapters.kubernetes.backoff import Backoff
@@ -27,6 +27,7 @@ class Wanted(Generic[T]):
     """What to watch, in which form to keep it, and who is told.
 
     ``without``: what is lost where it may not be read, as a clause; empty: another watch says it. ``tries``: so many refusals stand.
+    ``bookmarks`` False: the API server sends none (it keeps no cache of events), so silence is no sign of anything before a watch's end.
     """
 
     resource: Resource
@@ -35,6 +36,7 @@ class Wanted(Generic[T]):
     without: str
     fields: str = ""
     tries: int = TRIES
+    bookmarks: bool = True
 
 
 class Watch(Generic[T]):
@@ -45,12 +47,16 @@ class Watch(Generic[T]):
         """Whether we may not read it: nothing is known of it then, and that is settled."""
         self.namespace, self.wanted = namespace, wanted
         self._around = around
+        timing = around.timing
+        self._patience_s = 0.0 if wanted.bookmarks else timing.watch_s[1] + 2 * timing.overtime_s
+        if not wanted.bookmarks:
+            around = replace(around, timing=replace(timing, silence_s=self._patience_s))
         selection = Selection(namespace, fields=wanted.fields)
         self._reflector: Reflector[T] = Reflector(around, wanted.resource, wanted.form, wanted.handlers, selection)
 
     def fresh(self, stale_after_s: float) -> bool:
         """Whether all there is has been listed, and that was proved to be current not longer ago."""
-        return self._reflector.synced and self._reflector.age_s() <= stale_after_s
+        return self._reflector.synced and self._reflector.age_s() <= stale_after_s + self._patience_s
 
     def age_s(self) -> float:
         """Seconds since the server last proved that what we know is current."""

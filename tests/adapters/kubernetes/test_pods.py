@@ -15,6 +15,7 @@ from autoscaler.core.health.facts import Controller, Owner, Pod
 from autoscaler.core.types import Workload
 from autoscaler.metrics import WATCH_AGE
 from tests.adapters.kubernetes.fault_server import Feed, Json, Step, event, listing, status, stream
+from tests.adapters.kubernetes.reflecting import HASTY
 from tests.adapters.kubernetes.ward import NODES, START_S, Turns, made, owned_by, pod, watching
 
 WEB = Workload("shop", "web")
@@ -150,6 +151,15 @@ async def test_events_of_pods_arrive_by_uid(tmp_path: Path) -> None:
         assert (seen.reason, seen.container, seen.probe) == ("Killing", "app", "liveness")
     selectors = {seen.query["fieldSelector"] for seen in ward.server.seen if seen.path.endswith("/events")}
     assert selectors == {"involvedObject.kind=Pod,type=Warning", "involvedObject.kind=Pod,type=Normal,reason=Killing"}
+
+
+async def test_events_may_be_silent(tmp_path: Path) -> None:
+    """API servers send no bookmarks for them; every other watch that is silent is listed again."""
+    async with watching(tmp_path, timing=HASTY) as ward:
+        await ward.until(lambda: ward.requests("pods") > 8)
+        lists = [seen.path.rpartition("/")[2] for seen in ward.server.of("list") if seen.query["limit"] != "1"]
+        assert lists.count("pods") > 2
+        assert lists.count("events") == 2, "one for each of its two watches"
 
 
 class TestIndex:
