@@ -77,11 +77,12 @@ class Outcome:
         return [(each["container"], each["cause"]) for each in self.records if each.get("subject") == subject and each.get("kind") == kind]
 
     def delays(self) -> dict[str, Delays]:
-        """Of each scenario that has an incident."""
+        """Of each scenario that has an incident with its cause."""
         return {
-            name: Delays(rows[0]["opened_s"] - self.faults[name], rows[0]["fired_s"] - self.faults[name])
-            for name, rows in self.rows.items()
-            if rows
+            each.name: Delays(row["opened_s"] - self.faults[each.name], row["fired_s"] - self.faults[each.name])
+            for each in SCENARIOS
+            for row in self.rows[each.name]
+            if row["cause"] == each.cause
         }
 
 
