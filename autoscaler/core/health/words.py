@@ -174,7 +174,8 @@ def _remedies(report: Report) -> Iterable[str]:
 def remedy_words(done: Done, at_s: float) -> str:
     """A remedy in a line: when, on which pod, what."""
     ago = f" {duration(at_s - done.at_s)} ago" if at_s - done.at_s >= _MINUTE_S else ""
-    return one_line(f"pod {done.pod}{ago}: {'dry run: ' if done.dry_run else ''}{done.words}")
+    where = f"pod {done.pod}{ago}" if done.pod else ago.strip()
+    return one_line(f"{where}{': ' if where else ''}{'dry run: ' if done.dry_run else ''}{done.words}")
 
 
 def _lines(texts: Iterable[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autoscaler.core.health.facts import Subject
 from autoscaler.core.health.lifecycle import End, Kind, Phase
-from autoscaler.core.health.report import Evidence, Report
+from autoscaler.core.health.report import Done, Evidence, Report
 from autoscaler.core.health.taxonomy import Cause
 from autoscaler.core.health.words import (
     SUMMARY_MAX,
@@ -23,6 +23,7 @@ from autoscaler.core.health.words import (
     identity,
     markdown,
     plain,
+    remedy_words,
     tell,
     turn_id,
 )
@@ -154,6 +155,25 @@ def test_exit_code_and_its_meaning(code: int, words: str | None) -> None:
     made = report(incident=incident(finding=finding(exit_code=code)))
     assert dict(tell(made).facts).get("Exit code") == words
     assert document(made)["incident"]["exitCode"] == (code if code >= 0 else None)
+
+
+@pytest.mark.parametrize(
+    ("done", "words"),
+    [
+        pytest.param(DONE, "pod web-7d4b9c8f5-b: evicted; a new pod takes its place", id="just-now"),
+        pytest.param(
+            replace(DONE, at_s=AT_S - 7300, dry_run=True),
+            "pod web-7d4b9c8f5-b 2 h ago: dry run: evicted; a new pod takes its place",
+            id="ago",
+        ),
+        pytest.param(
+            replace(DONE, pod="", words="nothing is done: the policy says report"), "nothing is done: the policy says report", id="no-pod"
+        ),
+        pytest.param(replace(DONE, pod="", at_s=AT_S - 600, words="nothing is done"), "10 min ago: nothing is done", id="no-pod-ago"),
+    ],
+)
+def test_a_remedy_in_a_line(done: Done, words: str) -> None:
+    assert remedy_words(done, AT_S) == words
 
 
 @pytest.mark.parametrize(
