@@ -35,12 +35,16 @@ def running(
 ) -> Iterator[Scene]:
     """One service for all tests here: what one fault leaves behind, the next would show."""
     namespace = fragile.api.create_namespace(name_namespace("api-server")).name
-    with service_of(fragile, namespace, tmp_path_factory.mktemp("api-server"), prometheus.url) as service:
+    folder = tmp_path_factory.mktemp("api-server")
+    with service_of(fragile, namespace, folder, prometheus.url, state="kubernetes") as service:
         scene = Scene(fragile, audit, exporter, service, namespace)
         scene.deploy(replicas=BEFORE)
         scene.load(BEFORE)
         service.use(following(namespace))
         yield scene
+        assert service.process.stop() == 0
+        saved = fragile.api.resource("v1", "ConfigMap", "autoscaler-state-0", namespace).read()["data"]["state.json"]
+        assert scene.resource().read()["metadata"]["uid"] in saved, "it still remembers"
 
 
 @pytest.fixture
