@@ -166,8 +166,9 @@ class Batches(Generic[LineT]):
 
     async def close(self) -> None:
         """Wait until everybody has been told; the lanes are closed already."""
-        while self._tasks or self._waiting:
-            await asyncio.wait([*self._tasks, asyncio.ensure_future(asyncio.sleep(0))])
+        self._send()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _send(self) -> None:
         """Everybody who asked at this moment has."""
