@@ -21,7 +21,7 @@ import yaml
 from benchmarks.storm import cluster
 from benchmarks.storm.cluster import FirstSeen, Size, name_of
 from benchmarks.storm.figures import Figures, broken_promises, table
-from tests.cluster.rig import Api, Audit, ControlPlane, Process, wait_until
+from tests.cluster.rig import Api, Audit, ControlPlane, Process, UnreachableError, wait_until
 from tests.cluster.rig.paths import ROOT
 
 Json = dict[str, Any]
@@ -90,12 +90,14 @@ def brewing(folder: Path, size: Size) -> Iterator[Storm]:
 
 def _all_ready(storm: Storm, count: int) -> None:
     """This takes minutes: two cores play a hundred nodes."""
-    before = -1
-    while (ready := cluster.count_ready(storm.api)) < count:
+    ready = before = -1
+    while ready < count:
+        time.sleep(10.0)
+        with suppress(UnreachableError):  # it has much to do
+            ready = cluster.count_ready(storm.api)
         if ready != before:
             storm.say(f"{ready} of {count} pods are ready")
         before = ready
-        time.sleep(10.0)
     storm.say(f"all {count} pods are ready")
 
 
