@@ -118,7 +118,7 @@ class Remedies:
         self._find_own(seen)
         intent: Intent | None = None
         for key, incident in state.incidents.items():
-            if intent is not None or incident.phase not in {Phase.FIRING, Phase.FLAPPING} or not isnan(incident.absent_s):
+            if intent is not None or not _is_ripe(incident, seen.assessment.at_s):
                 continue
             reach = seen.reach.of(incident.finding)
             failure = self._failures.get(key)
@@ -317,6 +317,11 @@ class Remedies:
         for kept in (self.done, self._said, self._failures):
             for key in kept.keys() - state.incidents.keys():
                 del kept[key]
+
+
+def _is_ripe(incident: Incident, at_s: float) -> bool:
+    """It fires, and shows right now; after a restart of ours that takes a while."""
+    return incident.phase in {Phase.FIRING, Phase.FLAPPING} and isnan(incident.absent_s) and incident.finding.is_due(at_s)
 
 
 def _words(reason: Refusal) -> str:
