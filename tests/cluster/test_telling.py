@@ -269,9 +269,12 @@ def test_the_service_tells_of_an_incident_from_its_beginning_to_its_end(
         wait_until("its end is told", lambda: [each["kind"] for each in receiver.notifications] == ["fired", "resolved"], timeout_s=60)
         assert receiver.notifications[1]["incident"]["id"] == told["incident"]["id"]
         assert receiver.notifications[1]["incident"]["resolvedBecause"] == "the workload is gone"
-        metrics = service.get("/metrics")[1]
-        assert 'autoscaler_notifications_total{outcome="ok",sink="hook"} 2.0' in metrics
-        assert 'autoscaler_notifications_total{outcome="ok",sink="kubernetes"} 2.0' in metrics
+
+        def counted() -> bool:
+            lines = service.get("/metrics")[1].splitlines()
+            return all(f'autoscaler_notifications_total{{outcome="ok",sink="{sink}"}} 2.0' in lines for sink in ("hook", "kubernetes"))
+
+        wait_until("both sinks have taken both", counted)
         assert "Traceback" not in service.log()
 
 
