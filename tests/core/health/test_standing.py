@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.core.health.facts import Condition, Container, Pod, PodEvent, Termination
+from autoscaler.core.health.findings import Key
 from autoscaler.core.health.lifecycle import Incident, advance
 from tests.core.health.build import START_S, Ward, backing_off, container, ended, pod, ready, waiting
 
@@ -37,7 +38,7 @@ def shown(state: str, at_s: float, restarts: int) -> Container:
 @given(steps=STEPS)
 def test_it_comes_to_the_same(steps: list[tuple[str, bool, int, float, bool]]) -> None:
     once, again = Ward(), Ward()
-    lives: list[dict[object, Incident]] = [{}, {}]
+    lives: list[dict[Key, Incident]] = [{}, {}]
     after_s, restarts = 10.0, 0
     for state, is_ready, passes, step_s, killed in steps:
         restarts += state != "image"
@@ -48,10 +49,7 @@ def test_it_comes_to_the_same(steps: list[tuple[str, bool, int, float, bool]]) -
             one = once.see(after_s, seen, events=events)
             other = again.see(after_s, fresh(seen), events=dict(events))
             assert repr(one.findings) == repr(other.findings)
-            for life, assessment in zip(lives, (one, other), strict=True):
-                kept, _ = advance(life, assessment)  # type: ignore[arg-type]
-                life.clear()
-                life.update(kept)
+            lives = [advance(life, assessment)[0] for life, assessment in zip(lives, (one, other), strict=True)]
             assert repr(lives[0]) == repr(lives[1])
             after_s += step_s
 
