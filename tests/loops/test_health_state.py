@@ -227,7 +227,7 @@ async def test_a_save_that_fails_is_said_once_and_once_that_it_is_over(world: Wo
     await service.stop()
 
 
-def incident(number: int, phase: Phase = Phase.FIRING, pods: int = 40) -> Incident:
+def incident(number: int, phase: Phase = Phase.FIRING, pods: int = 22) -> Incident:
     subject = Subject("Deployment", "shop", f"web-{number:05d}", f"00000000-0000-0000-0000-{number:012d}")
     refs = tuple(
         PodRef(f"{subject.name}-{index:05d}", f"{subject.uid}-{index:05d}", "node-1", "5f7b", "web:1", 3, START_S) for index in range(pods)
