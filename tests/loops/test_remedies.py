@@ -223,17 +223,6 @@ async def test_our_own_workload_is_never_touched(world: World, caplog: pytest.Lo
         )
 
 
-async def test_a_policy_that_selects_nothing_is_told_of(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(world, replace(REPORT, namespace="bank")) as service:
-        await service.pass_s(120)
-        said = "HealthPolicy bank/default (health.yaml (default)) selects no workload that there is: nothing is watched over by it"
-        assert [record.message for record in caplog.records] == [said]
-        assert service.loop.remarks() == ["HealthPolicy bank/default selects no workload that there is"]
-        world.make(Workload("bank", "ledger"), 0)
-        await service.pass_s(30)
-        assert service.loop.remarks() == []
-
-
 async def test_nothing_is_removed_that_could_not_be_noted_first(world: World) -> None:
     asked = acts(world)
 
