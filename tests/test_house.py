@@ -55,6 +55,7 @@ CATCH_ALL = {
     "autoscaler/loops/delivery.py": "a sink's own fault ends neither it nor the others",
     "autoscaler/loops/health.py": "the tick boundary: one bad tick does not end the loop",
     "autoscaler/loops/leadership.py": "the tick boundary",
+    "autoscaler/loops/reports.py": "a fault in gathering evidence keeps nobody from being told",
     "autoscaler/loops/scaling.py": "the tick boundary",
     "autoscaler/registry.py": "importing a user's module runs the user's code",
 }

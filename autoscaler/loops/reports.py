@@ -160,6 +160,9 @@ class Reports:
                 evidence = await self._telling.evidence.gather(report.change.incident.finding, BUDGET_S)
         except TimeoutError:
             return self._without(report, f"evidence was not gathered within {GATHER_S:g} s")
+        except Exception:
+            log.exception("gathering evidence failed; people are told without")
+            return self._without(report, "evidence was not gathered: a fault of this service; its log has it")
         self._telling.recorder.add(EVIDENCE, "partial" if evidence.missing else "whole")
         if report.change.kind is Kind.PENDING and evidence.missing and not evidence.log:
             return report  # it is looked for once more when it fires

@@ -51,6 +51,7 @@ class ScriptedEvidence:
 
     made: Evidence = field(default_factory=lambda: Evidence(log=("panic",)))
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    fault: Exception | None = None
     asked: list[Finding] = field(default_factory=list)
     running: int = 0
     most: int = 0
@@ -61,6 +62,8 @@ class ScriptedEvidence:
     async def gather(self, finding: Finding, budget_s: float) -> Evidence:
         assert budget_s > 0
         self.asked.append(finding)
+        if self.fault is not None:
+            raise self.fault
         self.running += 1
         self.most = max(self.most, self.running)
         try:

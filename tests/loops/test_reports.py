@@ -109,6 +109,16 @@ async def test_what_takes_too_long_is_told_without() -> None:
         assert rig.recorder.value(EVIDENCE, "none") == 1
 
 
+async def test_a_fault_of_ours_in_gathering_keeps_nobody_from_being_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with telling() as rig:
+        rig.evidence.fault = RuntimeError("a bug")
+        rig.reports.take(report())
+        await rig.clock.settle()
+        (taken,) = rig.sinks["ops"].taken
+        assert taken.evidence.missing == ("evidence was not gathered: a fault of this service; its log has it",)
+        assert "gathering evidence failed" in caplog.text
+
+
 async def test_a_storm_is_bounded() -> None:
     async with telling("ops", "other") as rig:
         rig.evidence.gate.clear()

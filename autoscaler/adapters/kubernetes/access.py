@@ -77,6 +77,7 @@ class LogAccess:
             if len(self._asking) >= WAITING_MAX:
                 raise TransientError("too many ask at once who may read logs; again in a moment")
             task = self._asking[key] = asyncio.create_task(self._ask(token, key))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever asked may be gone by then
         return await asyncio.shield(task)  # others may wait for the same
 
     async def _ask(self, token: str, key: tuple[bytes, str]) -> bool:

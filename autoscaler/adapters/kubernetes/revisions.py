@@ -149,5 +149,5 @@ def _words(selector: _Selector) -> str:
             "Exists": each.key,
             "DoesNotExist": f"!{each.key}",
         }
-        parts.append(forms[each.operator])
+        parts.append(forms.get(each.operator, each.key))
     return ",".join(parts)

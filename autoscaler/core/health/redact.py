@@ -153,7 +153,7 @@ def _without_url_secrets(text: str) -> str:
 
 # key = value ---------------------------------------------------------------------------------------------------------------------
 
-_QUOTE = r"\\{0,3}[\"'`]"
+_QUOTE = r"(?:\\{0,3}[\"'`]|%2[27]|&(?:quot|apos|#34|#39);|\\{1,2}u002[27])"
 _EQUALS = r" {0,8}(?:=>|:=|->|={1,2}) {0,8}|: {0,8}| {1,8}: {0,8}(?=\\{0,3}[\"'\[{])|%3[AaDd]"
 _VALUE = (
     r"[\[({]{0,2}+(?:b(?=[\"']))?+(?P<secret>"
@@ -172,11 +172,13 @@ _LISTED = re.compile(rf"{_SUFFIX}{_QUOTE} {{0,2}}, {{0,2}}{_QUOTED}")
 _NAMED = re.compile(rf"{_SUFFIX}(?:{_QUOTE})?[\s,]{{1,40}}+(?:{_QUOTE})?[Vv]alue(?:{_QUOTE})? {{0,3}}[:=] {{0,3}}{_VALUE}")
 _TAGGED = re.compile(r"[\w.:\-]{0,40}+>(?P<secret>[^<\s][^<\n]*+)")
 _FLAGGED = re.compile(rf"{_SUFFIX} {{1,8}}(?!-){_VALUE}")
-_PROSE = re.compile(r"s? (?:is|was)(?: now)?:? {1,3}(?=\S{0,200}\d)" + _VALUE)
+_SPACED = re.compile(rf"{_SUFFIX} {{1,8}}: {{1,8}}{_VALUE}")
+_PROSE = re.compile(r"s? (?:is|was|to)(?: now)?:? {1,3}(?=\S{0,200}\d)" + _VALUE)
 _SHORT_ASSIGNED = re.compile(rf"[0-9_]{{0,3}}+(?:{_QUOTE}|\])?(?P<sign>{_EQUALS}){_VALUE}")
 _REST = re.compile(r"[^\n]*+")
 
 _FLAG_BACK = 60
+_BLOCK_MARKS = frozenset({"|", ">", "|-", ">-", "|+", ">+"})
 
 
 def _without_values(text: str) -> str:
@@ -198,7 +200,7 @@ def _value(text: str, key: re.Match[str]) -> tuple[int, int] | None:
     kind, end = key.lastgroup, key.end()
     if kind in {"short", "weak"} and not _is_word(text, key.start(), end):
         return None
-    rules = (_SHORT_ASSIGNED,) if kind in {"short", "weak"} else (_ASSIGNED, _NAMED, _LISTED, _TAGGED, _PROSE)
+    rules = (_SHORT_ASSIGNED,) if kind in {"short", "weak"} else (_ASSIGNED, _SPACED, _NAMED, _LISTED, _TAGGED, _PROSE)
     if kind != "weak" and _is_flag(text, key.start()):
         rules = (*rules, _FLAGGED)
     found = next((match for rule in rules if (match := rule.match(text, end))), None)
@@ -209,7 +211,7 @@ def _value(text: str, key: re.Match[str]) -> tuple[int, int] | None:
         return None
     if text[start] not in "\"'`\\" and _is_to_the_end(kind, found):
         stop = _line_end(text, start)
-    return start, stop
+    return start, _block_end(text, start, stop) if text[start:stop].strip() in _BLOCK_MARKS else stop
 
 
 def _is_to_the_end(kind: str | None, found: re.Match[str]) -> bool:
@@ -229,6 +231,15 @@ def _is_word(text: str, start: int, end: int) -> bool:
 def _is_flag(text: str, start: int) -> bool:
     words = text[max(0, start - _FLAG_BACK) : start].rsplit(None, 1)
     return bool(words) and words[-1].lstrip("\"'([{,").startswith("-")
+
+
+def _block_end(text: str, start: int, at: int) -> int:
+    """Where a block scalar of YAML ends that begins behind this line: with the last line that is indented further."""
+    line = text[text.rfind("\n", 0, start) + 1 : start]
+    further = "\n" + " " * (len(line) - len(line.lstrip()) + 1)
+    while text.startswith(further, at):
+        at = _line_end(text, at + 1)
+    return at
 
 
 def _line_end(text: str, at: int) -> int:

@@ -38,6 +38,11 @@ ADDRESSES = tuple(
         (" password", r"((?i:login|user) {1,4}[^\s]{1,64} {1,4}(?i:password) {1,4})(?!\[redacted\])[^\s]++"),
         # curl -u user:password
         ("-u", r"((?<![\w-])(?:-u|--user|--proxy-user)[ =]{1,4}[\"']?[^\s:\"']{1,64}:)(?!\[redacted\])[^\s]++"),
+        (
+            " -",
+            r"((?<![\w-])(?:sshpass|mysql\w{0,20}|redis-cli|ldap\w{1,20}|mongo\w{0,20}|sqlcmd|docker login)(?: [^\n]{0,80})? -[apPwW] ?)"
+            r"(?!\[redacted\])[^\s\-]\S*+",
+        ),
         ("hooks.slack.com", r"((?i:hooks\.slack\.com)/[a-z]{1,20}/)(?!\[redacted\])[\w/\-]++"),
         ("discord", r"((?i:discord(?:app)?\.com/api)/(?:v\d{1,3}/)?webhooks/)(?!\[redacted\])[\w/\-]++"),
         (
