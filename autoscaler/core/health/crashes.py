@@ -13,7 +13,7 @@ from math import inf, isfinite, isnan, nan
 from typing import NamedTuple
 
 from autoscaler.core.health.facts import Container, PodEvent, Termination, past
-from autoscaler.core.health.taxonomy import CRASH_LOOP_BACK_OFF, STATUS_UNKNOWN, WAITING, Cause, Waits, crash_cause, is_suspect_oom
+from autoscaler.core.health.taxonomy import CRASH_LOOP_BACK_OFF, WAITING, Cause, Waits, crash_cause, is_lost, is_suspect_oom
 
 _EVENT_LATE_S = 30.0
 """The event of a kill may be so much younger than the end that it explains."""
@@ -105,7 +105,7 @@ def watched(before: Ends | None, container: Container, glance: Glance) -> Ends:
     """What is remembered after one more look."""
     old = before if before is not None else _first(container, glance)
     ended = container.ended
-    if ended is not None and ended.reason == STATUS_UNKNOWN:
+    if ended is not None and is_lost(ended):
         return _lost(old, container, glance, first=before is None)
     count, finished_s = _new_ends(old, container, glance)
     window_s = glance.waits.restart_window_s

@@ -110,6 +110,7 @@ KUBELET_ENDED = "TerminationByKubelet"
 _CANNOT_RUN_REASONS = frozenset({"StartError", "ContainerCannotRun"})
 _CANNOT_RUN_CODES = frozenset({126, 127, 128})
 _SIGKILL, _SIGTERM = 137, 143
+_LOST_BY_CONTAINERD = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +255,14 @@ def crash_cause(role: Role, ended: Termination | None, *, probed: bool, hook: bo
         Cause.CLEAN_EXIT: code == 0 and reason in {"Completed", ""},
     }
     return next((cause for cause, is_it in found.items() if is_it), Cause.CRASH_LOOP)
+
+
+def is_lost(ended: Termination) -> bool:
+    """Whether nobody knows how a container ended, as when its node was rebooted: the kubelet has lost track of it, or containerd has.
+
+    The latter says reason Unknown and exit code 255.
+    """
+    return ended.reason == STATUS_UNKNOWN or (ended.reason == "Unknown" and ended.exit_code == _LOST_BY_CONTAINERD)
 
 
 def is_suspect_oom(ended: Termination | None) -> bool:

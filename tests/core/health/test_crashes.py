@@ -119,6 +119,24 @@ def test_restarts_in_a_pod_that_may_end(steps: list[tuple[float, Container]], ma
     assert play(Ward(), steps, restart_policy="Never") == made
 
 
+def test_reboots_of_a_node_are_no_crashes_of_its_pods() -> None:
+    """As recorded of containerd after a loss of power; three restarts in ten minutes would be a loop."""
+    lives = [
+        (each * 100 + more, shown)
+        for each in (1, 2, 3)
+        for more, shown in (
+            (0, ended(255, "Unknown", START_S + each * 100 - 5, restarts=each - 1)),
+            (
+                5,
+                container(
+                    restarts=each, running_s=START_S + each * 100 + 2, last=Termination(255, "Unknown", nan, START_S + each * 100 - 5)
+                ),
+            ),
+        )
+    ]
+    assert {cause for found in play(Ward(), lives) for cause in found} == {("Node node-1", "", "LostStatus")}
+
+
 @pytest.mark.parametrize("policy", ["Never", "Always"])
 def test_a_restart_in_place_is_no_crash_though_its_condition_is_over(policy: str) -> None:
     # As recorded: the condition is False again when the count rises, and the end has no time.

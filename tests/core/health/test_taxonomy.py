@@ -163,6 +163,12 @@ def first_due_s(ward: Ward, subject: Pod, times: Sequence[float], **more: Any) -
             ("Node node-1", "", "LostStatus"),
             id="ContainerStatusUnknown",
         ),
+        pytest.param(
+            pod("web-1-a", ended(255, "Unknown", END_S)),
+            50,
+            ("Node node-1", "", "LostStatus"),
+            id="containerd-has-lost-it",
+        ),
     ],
 )
 def test_evidence_is_a_finding_after_its_wait(shown: Pod, wait_s: float, found: tuple[str, str, str]) -> None:
@@ -184,6 +190,7 @@ def test_evidence_is_a_finding_after_its_wait(shown: Pod, wait_s: float, found: 
         ),
         pytest.param(pod("web-1-a", ended(1, "Error", END_S)), {}, id="crashed-once"),
         pytest.param(pod("web-1-a", waiting("SomethingNew")), {}, id="unknown-waiting-reason"),
+        pytest.param(pod("web-1-a", ended(255, "Error", END_S)), {}, id="crashed-once-with-255"),
         pytest.param(pod("web-1-a", container(ready=False, started=False), conditions=(NOT_READY,)), {}, id="starting-up"),
         pytest.param(
             pod("web-1-a", container(ready=False), conditions=(ready(status="False", reason="PodCompleted"),)),
