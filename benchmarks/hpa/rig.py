@@ -31,6 +31,9 @@ AHEAD = 5
 
 MANY_LABEL = {"tier": "bench"}
 
+STATE = "/api/v1/namespaces/default/configmaps?labelSelector=app.kubernetes.io/managed-by=autoscaler"
+"""The ConfigMaps of our service."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rig:
@@ -188,7 +191,11 @@ def _scaling_policy(name: str, spec: Json) -> Json:
 
 @asynccontextmanager
 async def _service(rig: Rig, policies: list[Json]) -> AsyncIterator[Process]:
-    """`autoscaler run` as it is deployed: state in the cluster, JSON log; a file for every policy."""
+    """`autoscaler run` as it is deployed: state in the cluster, JSON log; a file for every policy.
+
+    What an earlier phase has left there is deleted: whoever has scaled since would be taken for another writer who reverts our counts.
+    """
+    await rig.api.clear(STATE)
     folder = rig.folder / "policies"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
