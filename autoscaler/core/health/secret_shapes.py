@@ -26,6 +26,9 @@ KEYS = re.compile(
 """Searched in the text with ASCII in lower case. ``weak`` and ``short`` ones count as words of their own; a ``weak`` one only
 announces what is random."""
 
+_LOGIN_BY_FLAG = r"sshpass|mysql\w{0,20}|redis-cli|ldap\w{1,20}|mongo\w{0,20}|sqlcmd|docker login"
+"""Programs that take a password behind a single letter."""
+
 ADDRESSES = tuple(
     (needle, re.compile(pattern))
     for needle, pattern in (
@@ -38,11 +41,7 @@ ADDRESSES = tuple(
         (" password", r"((?i:login|user) {1,4}[^\s]{1,64} {1,4}(?i:password) {1,4})(?!\[redacted\])[^\s]++"),
         # curl -u user:password
         ("-u", r"((?<![\w-])(?:-u|--user|--proxy-user)[ =]{1,4}[\"']?[^\s:\"']{1,64}:)(?!\[redacted\])[^\s]++"),
-        (
-            " -",
-            r"((?<![\w-])(?:sshpass|mysql\w{0,20}|redis-cli|ldap\w{1,20}|mongo\w{0,20}|sqlcmd|docker login)(?: [^\n]{0,80})? -[apPwW] ?)"
-            r"(?!\[redacted\])[^\s\-]\S*+",
-        ),
+        (" -", rf"((?<![\w-])(?:{_LOGIN_BY_FLAG})(?: [^\n]{{0,80}})? -[apPwW] ?)(?!\[redacted\])[^\s\-]\S*+"),
         ("hooks.slack.com", r"((?i:hooks\.slack\.com)/[a-z]{1,20}/)(?!\[redacted\])[\w/\-]++"),
         ("discord", r"((?i:discord(?:app)?\.com/api)/(?:v\d{1,3}/)?webhooks/)(?!\[redacted\])[\w/\-]++"),
         (
