@@ -42,6 +42,9 @@ AGAIN_S, AGAIN_MAX_S = 60.0, 1800.0
 LATE_S = 30.0
 """And for so long when the API server knew of something that the watch has yet to bring."""
 
+HAPPENED_S = 60.0
+"""A pod that is still there and not being deleted so long after it was noted has not been removed: a kill of ours came first."""
+
 BREATH_S = 5.0
 """And every other for so long."""
 
@@ -116,6 +119,7 @@ class Remedies:
         if not seen.assessment.conclusive:
             return None, refused
         self._find_own(seen)
+        self._correct(state)
         intent: Intent | None = None
         for key, incident in state.incidents.items():
             if intent is not None or not _is_ripe(incident, seen.assessment.at_s):
@@ -311,6 +315,15 @@ class Remedies:
             for each in members:
                 if (each.judged.pod.namespace, each.judged.pod.name) == self._hands.own:
                     self._own = each.judged.pod.uid, uid
+
+    def _correct(self, state: State) -> None:
+        """Take back what was noted and did not happen."""
+        latest_s, members = self._hands.clock.now() - HAPPENED_S, state.memory.members
+        for attempt in self.ledger.attempts:
+            member = members.get(attempt.pod)
+            if member is not None and not member.judged.pod.leaving and attempt.at_s <= latest_s:
+                log.info("pod %s was to be removed, and is still there: that takes nothing from the caps", member.judged.pod.name)
+                self._take_back(attempt)
 
     def _forget(self, state: State) -> None:
         """What is kept of incidents goes with them."""

@@ -1,5 +1,6 @@
 """Restarts of the health loop: in order, by a kill at any moment, on a store that fails; neither told twice nor forgotten."""
 
+import asyncio
 import json
 from dataclasses import replace
 from itertools import pairwise
@@ -111,6 +112,30 @@ async def test_a_kill_around_a_remedy_cannot_lead_to_a_second_one(world: World) 
         await second.pass_s(130)
     assert saved == [1]
     assert "LINEAGE" in {labels[2] for labels in second.recorder.values(metrics.REMEDIES)}
+    await second.stop()
+
+
+async def test_what_a_kill_kept_from_happening_is_done_after_it(world: World) -> None:
+    """It was noted, and the kill came before the API server was asked: the pod is still there, so it takes nothing from the caps."""
+    asked: list[str] = []
+
+    async def hang(act: Act) -> None:
+        asked.append(act.uid)
+        await asyncio.Event().wait()
+
+    world.pods.before = hang
+    first = await service_of(world, RESTART)
+    pod = world.of()[0]
+    await first.crash_on(pod)
+    await first.stop(kill=True)
+    assert asked == [pod.uid]
+    world.pods.before = None
+    second = await service_of(world, RESTART)
+    for restarts in range(7, 16):
+        world.crash(pod, restarts)
+        await second.pass_s(130)
+    assert pod.uid not in {each.uid for each in world.of()}
+    assert second.recorder.value(metrics.REMEDIES, "CrashLoop", "done", "") == 1
     await second.stop()
 
 
