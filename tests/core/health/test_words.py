@@ -220,7 +220,7 @@ def test_long_ones_end() -> None:
     assert len(story.summary) <= SUMMARY_MAX
 
 
-@pytest.mark.parametrize("kind", [Kind.FIRED, Kind.RESOLVED])
+@pytest.mark.parametrize("kind", [Kind.FIRED, Kind.REMEDY, Kind.RESOLVED])
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CORPUS])
 def test_no_form_shows_a_secret(case: Case, kind: Kind) -> None:
     made = hostile(case, kind)
