@@ -51,6 +51,9 @@ BREATH_S = 5.0
 _OBVIOUS = frozenset({Refusal.NO_REMEDY, Refusal.NOT_OPTED_IN})
 """Refusals that follow from the policy alone: reports and the API have them, the log does without."""
 
+_QUIET = _OBVIOUS | {Refusal.CLUSTER_RATE}
+"""Refusals that are in the API and the metrics alone: those, and one that is over within a minute."""
+
 _FOR_ALL = _OBVIOUS | {Refusal.NOT_LEADER, Refusal.NOT_SYNCED, Refusal.BREAKER_OPEN, Refusal.NOT_DUE, Refusal.CLUSTER_RATE}
 """Refusals that the incident's other pods would get too."""
 
@@ -131,7 +134,7 @@ class Remedies:
             found = self._considered(incident, reach[0], state, seen)
             if isinstance(found, Intent):
                 intent = found if self._hands.clock.now() >= self._rest_until_s else None
-            elif found is not None and (news := self._refused(incident, found)) is not None and found[1].reason not in _OBVIOUS:
+            elif found is not None and (news := self._refused(incident, found)) is not None and found[1].reason not in _QUIET:
                 refused.append((incident, news))
         return intent, refused
 
@@ -271,7 +274,7 @@ class Remedies:
         words = _words(refuse.reason) + (f" ({refuse.detail})" if refuse.detail else "")
         done = Done(self._hands.clock.now(), "" if ref is None else ref.name, cause, acted=False, dry_run=self._hands.dry_run, words=words)
         self.done[key] = (*self.done.get(key, ()), done)[-DONE_KEPT:]
-        if refuse.reason not in _OBVIOUS:
+        if refuse.reason not in _QUIET:
             fields = {"subject": str(subject), "cause": str(cause), "pod": done.pod, "reason": refuse.reason.name}
             log.info("%s, %s: %s", subject, cause, words, extra={"fields": fields})
         return done
