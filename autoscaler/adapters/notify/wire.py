@@ -10,7 +10,7 @@ import asyncio
 import base64
 import ipaddress
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -23,7 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from autoscaler.clock import Clock
-from autoscaler.core.health.redact import one_line
+from autoscaler.core.health.redact import HIDDEN, one_line
 from autoscaler.endpoints import HttpSink, http_url
 from autoscaler.errors import AnswerError, AutoscalerError, PermanentError, TransientError
 
@@ -86,14 +86,14 @@ class Wire:
         return f"sink {self._name}"
 
     async def _url(self, secrets: list[str]) -> str:
-        if self._sink.url_file is None:
-            return str(self._sink.url).rstrip("/")
-        text = await self.secret("url_file", self._sink.url_file)
-        secrets.append(text)
+        text = str(self._sink.url) if self._sink.url_file is None else await self.secret("url_file", self._sink.url_file)
         try:
-            return http_url(text).rstrip("/")
+            url = http_url(text).rstrip("/")
         except ValueError as error:
             raise TransientError(f"{self}: url_file {self._sink.url_file}: {error}") from None
+        parts = urlsplit(url)
+        secrets += [text, url, parts.query, *([parts.path] if self._sink.url_file is not None else [])]
+        return url
 
     async def _credentials(self, secrets: list[str]) -> dict[str, str]:
         sink = self._sink
@@ -110,23 +110,23 @@ class Wire:
 
     async def _exchange(self, url: str, body: bytes, headers: Mapping[str, str], secrets: list[str]) -> Answer:
         host, scheme = urlsplit(url).hostname, urlsplit(url).scheme
+        secrets += self._sink.headers.values()
         session = await self._opened(scheme)
         try:
             async with session.post(url, data=body, headers=headers, allow_redirects=False, proxy=_proxy_for(url)) as response:
                 text = (await _read(response)).decode(errors="replace")
                 if HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
                     return Answer(response.status, response.content_type, text)
-                raise self._refusal(response, text, [*secrets, *self._sink.headers.values()])
+                raise self._refusal(response, _concealed(text, secrets))
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLError, aiohttp.ClientSSLError) as error:
-            raise TransientError(f"{self}: TLS with {host} failed: {_words(error)}; its CA belongs into ca_file") from None
+            raise TransientError(
+                f"{self}: TLS with {host} failed: {_concealed(_words(error), secrets)}; its CA belongs into ca_file"
+            ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise TransientError(f"{self}: no connection to {host}: {_words(error)}") from None
+            raise TransientError(f"{self}: no connection to {host}: {_concealed(_words(error), secrets)}") from None
 
-    def _refusal(self, response: aiohttp.ClientResponse, text: str, secrets: list[str]) -> AutoscalerError:
-        """What an answer other than 2xx means. The other side may echo what it was sent."""
-        for secret in sorted(secrets, key=len, reverse=True):
-            if len(secret) >= _SECRET_MIN:
-                text = text.replace(secret, "[redacted]")
+    def _refusal(self, response: aiohttp.ClientResponse, text: str) -> AutoscalerError:
+        """What an answer other than 2xx means."""
         message = f"{self}: {response.status} {response.reason or ''}: {one_line(text, _WORDS_MAX) or 'no message'}"
         if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
             return AnswerError(f"{self}: {response.status}: it redirects elsewhere; give that address, or is this a login page?")
@@ -183,6 +183,14 @@ class Wire:
         if not text or not text.replace("\n", "").isprintable() or ("\n" in text and field != "secret_file"):
             raise TransientError(f"{self}: {field} {path}: expected one line of printable text; it is empty or has something else")
         return text
+
+
+def _concealed(text: str, secrets: Iterable[str]) -> str:
+    """The text without what lets us in: the other side may echo it, and a library name the address."""
+    for secret in sorted(set(secrets), key=len, reverse=True):
+        if len(secret) >= _SECRET_MIN:
+            text = text.replace(secret, HIDDEN)
+    return text
 
 
 def _proxy_for(url: str) -> str | None:

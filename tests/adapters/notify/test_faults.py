@@ -153,6 +153,18 @@ async def test_what_is_echoed_is_hidden(tmp_path: Path) -> None:
             await sink.send(report(), 5.0)
 
 
+@pytest.mark.parametrize(
+    "address", ["http://a..b/hunter2/in", "http://127.0.0.1:1/hunter2/in", "http://127.0.0.1:1/in?key=hunter2", "http://[hunter2"]
+)
+async def test_an_address_from_a_file_is_told_by_nobody(address: str, tmp_path: Path) -> None:
+    path = tmp_path / "address"
+    path.write_text(address)
+    async with sink_on("slack", tmp_path, url_file=str(path)) as (_, sink):
+        with pytest.raises(TransientError) as caught:
+            await sink.send(report(), 5.0)
+        assert "hunter2" not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
 async def test_proxies_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are used, but not for this machine itself."""
     async with sink_on("webhook", tmp_path) as (server, sink):
