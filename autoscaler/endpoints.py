@@ -41,6 +41,12 @@ def from_json(value: object) -> object:
         raise ValueError('expected a JSON object, such as {"X-Scope-OrgID": "shop"}') from None
 
 
+def _base_url(value: str) -> str:
+    if urlsplit(http_url(value)).query or "#" in value:
+        raise ValueError("it has a query or a fragment; give the part before, to which the API's path is appended")
+    return value
+
+
 def _headers(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not re.fullmatch(r"[\x20-\x7e\t]*", text):
@@ -96,6 +102,7 @@ class AlertmanagerSink(HttpSink):
     """Alertmanager's API v2. What is open is sent again every ``resend_s``, or it would expire there; ``labels`` go with every alert."""
 
     type: Literal["alertmanager"]
+    url: Annotated[str, AfterValidator(_base_url)] | None = Field(default=None, repr=False)
     resend_s: Annotated[float, Field(ge=10, le=600, allow_inf_nan=False)] = 60.0
     labels: Annotated[dict[str, str], NoDecode, BeforeValidator(from_json), AfterValidator(_label_names)] = Field(default_factory=dict)
 
@@ -123,7 +130,7 @@ class PagerDutySink(HttpSink):
     """PagerDuty's Events API v2. ``acknowledge``: an incident for which a pod was restarted is acknowledged, so that nobody is woken."""
 
     type: Literal["pagerduty"]
-    url: Annotated[str, AfterValidator(http_url)] | None = Field(default=PAGERDUTY_URL, repr=False)
+    url: Annotated[str, AfterValidator(_base_url)] | None = Field(default=PAGERDUTY_URL, repr=False)
     routing_key_file: str
     acknowledge: bool = False
 

@@ -129,6 +129,9 @@ BASE = {"type": "webhook", "url": "http://a"}
             "sinks.ops.labels: expected names of letters",
             id="label-name",
         ),
+        pytest.param(
+            {"ops": {"type": "alertmanager", "url": f"http://a/?key={SECRET}"}}, "sinks.ops.url: it has a query or a fragment", id="query"
+        ),
         pytest.param({"ops": {"type": "pagerduty"}}, "sinks.ops.routing_key_file: missing", id="routing-key"),
         pytest.param({"Ops": BASE}, "sinks.Ops: expected a name of lower-case letters", id="name"),
         pytest.param({"kubernetes": BASE}, "sinks.kubernetes: kubernetes is the sink of Events on the workload", id="reserved"),
