@@ -13,6 +13,7 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 from random import Random
 
 from autoscaler.clock import Clock
@@ -35,6 +36,7 @@ AT_ONCE = 4
 LANES_MAX = 512
 """So many incidents are reported at a time; in a greater storm, the rest are told without evidence."""
 
+RECOVER_S = 20.0
 FRESH_S = 60.0
 KEPT_MAX = 256
 
@@ -104,6 +106,7 @@ class Reports:
         async with asyncio.TaskGroup() as tasks:
             for channel in self._all():
                 tasks.create_task(channel.run(), name=f"sink {channel.sink.name}")
+            tasks.create_task(self._recover(), name="evidence of before")
             while True:
                 await self._news.wait()
                 self._news.clear()
@@ -122,6 +125,19 @@ class Reports:
         for channel in self._all():
             channel.abandon()
         await asyncio.gather(*(channel.sink.notifier.close() for channel in self._all()))
+
+    async def _recover(self) -> None:
+        """Look once more at what was told of before we were started: its evidence is not saved."""
+        looked: set[Key] = set()
+        while True:
+            await self._clock.sleep_until(self._clock.monotonic() + RECOVER_S)
+            standing = list(self._standing())
+            for report in standing:
+                key = report.change.incident.finding.key
+                if key not in looked and key not in self._kept:
+                    looked.add(key)
+                    self.take(replace(report, change=replace(report.change, kind=Kind.PENDING)))
+            looked &= {report.change.incident.finding.key for report in standing}
 
     def _all(self) -> list[Channel]:
         return [*self._channels.values(), *([self._always] if self._always is not None else [])]
@@ -164,7 +180,7 @@ class Reports:
             log.exception("gathering evidence failed; people are told without")
             return self._without(report, "evidence was not gathered: a fault of this service; its log has it")
         self._telling.recorder.add(EVIDENCE, "partial" if evidence.missing else "whole")
-        if report.change.kind is Kind.PENDING and evidence.missing and not evidence.log:
+        if isnan(report.change.incident.fired_s) and evidence.missing and not evidence.log:
             return report  # it is looked for once more when it fires
         self._kept[key] = evidence, self._clock.monotonic()
         self._kept.move_to_end(key)

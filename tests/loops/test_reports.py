@@ -2,13 +2,14 @@
 
 import asyncio
 from dataclasses import replace
+from math import nan
 from typing import Any
 
 import pytest
 
 from autoscaler.core.health.lifecycle import Kind
 from autoscaler.core.health.report import Evidence, Report
-from autoscaler.loops.reports import AT_ONCE, FRESH_S, GATHER_S, KEPT_MAX, LANES_MAX
+from autoscaler.loops.reports import AT_ONCE, FRESH_S, GATHER_S, KEPT_MAX, LANES_MAX, RECOVER_S
 from autoscaler.metrics import EVIDENCE
 from tests.core.health.telling import DONE, finding, incident, report
 from tests.loops.telling import telling
@@ -77,7 +78,7 @@ async def test_old_evidence_is_gathered_anew() -> None:
 async def test_a_log_that_could_not_be_had_at_first_sight_is_looked_for_again() -> None:
     async with telling() as rig:
         rig.evidence.made = Evidence(missing=("the log: 400",))
-        rig.reports.take(report(Kind.PENDING, silent=True))
+        rig.reports.take(report(Kind.PENDING, silent=True, incident=incident(fired_s=nan)))
         await rig.clock.settle()
         rig.evidence.made = Evidence(log=("panic",))
         rig.reports.take(report())
@@ -157,6 +158,16 @@ async def test_reminders_carry_what_was_gathered() -> None:
         await rig.clock.advance(61)
         assert [taken.evidence.log for taken in rig.sinks["ops"].taken] == [("panic",)] * 2
         assert len(rig.evidence.asked) == 1
+
+
+async def test_what_was_told_of_before_a_restart_is_looked_at_once_more() -> None:
+    standing = [report(Kind.REPEATED, silent=True)]
+    async with telling(standing=lambda: standing) as rig:
+        await rig.clock.advance(RECOVER_S)
+        assert rig.reports.evidence(KEY) == Evidence(log=("panic",))
+        await rig.clock.advance(3 * RECOVER_S)
+        assert len(rig.evidence.asked) == 1
+        assert rig.sinks["ops"].taken == rig.events.taken == [], "nobody is told again"
 
 
 async def test_only_the_sinks_of_a_policy_are_told() -> None:
