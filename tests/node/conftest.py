@@ -21,7 +21,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     seen = config.stash.get(_MEASURED, None)
     if seen is None:
         return
-    terminalreporter.section("seconds from the fault until it was pending, and until people were told")
+    terminalreporter.section("seconds from the fault until it was pending, until it fired, and until the report arrived")
     causes = {each.name: each.cause for each in SCENARIOS}
     for name, delays in sorted(seen.delays().items(), key=lambda each: each[1].firing_s):
-        terminalreporter.write_line(f"{name:<18} {causes[name] or 'none':<20} {delays.pending_s:6.1f} {delays.firing_s:6.1f}")
+        terminalreporter.write_line(
+            f"{name:<18} {causes[name] or 'none':<20} {delays.pending_s:6.1f} {delays.firing_s:6.1f} {delays.told_s:6.1f}"
+        )

@@ -49,18 +49,19 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 @dataclass(slots=True)
 class Delays:
-    """Of one incident, in seconds from the fault: until it was pending, and until people were told."""
+    """Of one incident, in seconds from the fault: until it was pending, until it fired, and until the report of that arrived."""
 
     pending_s: float
     firing_s: float
+    told_s: float
 
 
 @dataclass(slots=True)
 class Outcome:
     """What was to be seen at the end.
 
-    By the scenario's name: ``rows`` of /api/v1/incidents, what people were ``told`` (by webhook), ``events`` about the subject, the
-    ``remedies`` before the service was restarted, how many pods were ``ready``, and when the fault was there.
+    By the scenario's name: ``rows`` of /api/v1/incidents, what people were ``told`` (by webhook), ``events`` about the subject, how many
+    pods were ``ready``, and when the fault was there. ``metrics`` are of the restarted service, ``counts`` of the one before.
     """
 
     rows: dict[str, list[Json]] = field(default_factory=dict)
@@ -69,7 +70,7 @@ class Outcome:
     faults: dict[str, float] = field(default_factory=dict)
     metrics: list[tuple[str, Mapping[str, str], float]] = field(default_factory=list)
     records: list[Json] = field(default_factory=list)
-    remedies: dict[str, list[Json]] = field(default_factory=dict)
+    counts: list[tuple[str, Mapping[str, str], float]] = field(default_factory=list)
     ready: dict[str, int] = field(default_factory=dict)
 
     def turns(self, subject: str, kind: str) -> list[tuple[str, str]]:
@@ -77,12 +78,14 @@ class Outcome:
         return [(each["container"], each["cause"]) for each in self.records if each.get("subject") == subject and each.get("kind") == kind]
 
     def delays(self) -> dict[str, Delays]:
-        """Of each scenario that has an incident with its cause."""
+        """Of each scenario whose incident was reported."""
         return {
-            each.name: Delays(row["opened_s"] - self.faults[each.name], row["fired_s"] - self.faults[each.name])
-            for each in SCENARIOS
-            for row in self.rows[each.name]
-            if row["cause"] == each.cause
+            name: Delays(
+                *(at_s - self.faults[name] for at_s in (told["incident"]["openedAt"], told["incident"]["firedAt"], told["arrived"]))
+            )
+            for name, reports in self.told.items()
+            for told in reports
+            if told["kind"] == "fired"
         }
 
 
@@ -137,7 +140,7 @@ def _play(node: Node, service: Service, inbox: Inbox) -> Outcome:
             outcome.faults[each.name] = time.time()
     _hope("everything is told of", lambda: all(_is_firing(each, _rows(service, each)) for each in SCENARIOS), FIRING_S)
     _hope("every remedy is tried", lambda: all(_is_remedied(each, _rows(service, each)) for each in SCENARIOS), REMEDIES_S)
-    outcome.remedies = {each.name: [done for row in _rows(service, each) for done in row["remedies"]] for each in SCENARIOS}
+    outcome.counts = _series(service.get("/metrics")[1])
     service.process.stop()
     service.begin()
     _hope("all that was cured is well", lambda: all(_is_resolved(_rows(service, each)) for each in SCENARIOS if each.cured), RESOLVED_S)

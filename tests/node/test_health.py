@@ -70,9 +70,10 @@ def test_no_secret_of_a_log_leaves_the_service(outcome: Outcome) -> None:
 
 @by_name(TENDED)
 def test_a_remedy_is_carried_out_or_refused_with_its_reason(outcome: Outcome, scenario: Scenario) -> None:
-    said = [each["words"] for each in outcome.remedies[scenario.name]]
+    (row,) = outcome.rows[scenario.name]
+    said = [each["words"] for each in row["remedies"]]
     assert [scenario.remedy in each for each in said].count(True) == 1, said
-    assert [each["acted"] for each in outcome.remedies[scenario.name] if "evicted" in each["words"]] == [True] * scenario.cured
+    assert [each["acted"] for each in row["remedies"] if each["words"].startswith("evicted")] == [True] * scenario.cured
 
 
 @by_name(CURED)
@@ -83,8 +84,10 @@ def test_what_a_remedy_cures_is_resolved_once(outcome: Outcome, scenario: Scenar
 
 def test_remedies_are_counted(outcome: Outcome) -> None:
     found = {
-        (labels["cause"], labels["outcome"], labels["reason"])
-        for name, labels, value in outcome.metrics
-        if name == "autoscaler_remedies_total" and value > 0
+        (labels["cause"], labels["outcome"], labels["reason"]): value
+        for name, labels, value in outcome.counts
+        if name == "autoscaler_remedies_total" and labels["outcome"] != "refused"
     }
-    assert ("PodFailed", "refused", "BARE") in found
+    assert found.pop(("WedgedStatefulSet", "failed", "")) >= 1
+    assert found == {("WedgedStatefulSet", "done", ""): 1, ("CrashLoop", "done", ""): 1}
+    assert any(labels.get("reason") == "BARE" and value == 1 for _, labels, value in outcome.counts)

@@ -52,6 +52,9 @@ def _layer() -> bytes:
     busybox = shutil.which("busybox")
     if busybox is None:
         raise RigError("busybox is missing: run tests/cluster/prepare")
+    program = Path(busybox).read_bytes()
+    if b".interp" in program:  # the section that names a dynamic linker
+        raise RigError(f"{busybox} is not linked statically: install Debian's busybox-static")
     commands = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -59,7 +62,7 @@ def _layer() -> bytes:
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(entry)
-        _add(archive, "bin/busybox", Path(busybox).read_bytes(), mode=0o755)
+        _add(archive, "bin/busybox", program, mode=0o755)
         for command in commands:
             if command != "busybox":
                 link = tarfile.TarInfo(f"bin/{command}")

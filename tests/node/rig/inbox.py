@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +24,7 @@ class Inbox:
         return f"http://127.0.0.1:{self._server.server_address[1]}/"
 
     def reports(self) -> list[Json]:
-        """What has come, in order."""
+        """What has come, in order; `arrived` is when."""
         return list(self._reports.values())
 
     def __enter__(self) -> Self:
@@ -41,7 +42,7 @@ class Inbox:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 report = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                reports.setdefault(self.headers["Idempotency-Key"], report)
+                reports.setdefault(self.headers["Idempotency-Key"], report | {"arrived": time.time()})
                 self.send_response(204)
                 self.end_headers()
 

@@ -5,6 +5,7 @@ the processes and mounts even if the test is killed.
 """
 
 import json
+import shutil
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
@@ -58,7 +59,7 @@ class Node:
     def __enter__(self) -> Self:
         """Start it and return when it is Ready, in about 10 s."""
         self.folder.mkdir(parents=True)
-        self._clean()  # what a killed run has left
+        self._clean()
         try:
             _run("ip", "link", "add", BRIDGE, "type", "bridge")
             _run("ip", "addr", "add", f"{ADDRESS}/24", "dev", BRIDGE)
@@ -76,8 +77,10 @@ class Node:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """End all its processes and take its bridge and cgroups away."""
+        """End all its processes and take its bridge, cgroups and data away; logs stay."""
         self._stop()
+        for data in ("var", "run"):
+            shutil.rmtree(self.folder / data)
 
     def empty_dir(self, pod_uid: str, volume: str) -> Path:
         """Where the files of a pod's emptyDir are."""
@@ -123,8 +126,10 @@ class Node:
         self._clean()
 
     def _clean(self) -> None:
+        """Also what a killed run has left; one that still runs keeps its own, and this one says so."""
         for root in _cgroup_roots():
-            wait_until(f"{root / CGROUP} is empty", lambda root=root: _removed(root / CGROUP))  # type: ignore[misc]
+            what = f"{root / CGROUP} has no process of another run"
+            wait_until(what, lambda root=root: _removed(root / CGROUP))  # type: ignore[misc]
         if Path(f"/sys/class/net/{BRIDGE}").exists():
             _run("ip", "link", "del", BRIDGE)
 
@@ -191,12 +196,11 @@ def _cgroup_roots() -> list[Path]:
 
 def _removed(cgroup: Path) -> bool:
     """Whether a cgroup is gone with those below it, which takes until its last process is."""
-    if not cgroup.exists():
-        return True
-    with suppress(OSError):  # busy, or gone between two looks
-        for each in sorted((path for path in cgroup.rglob("*") if path.is_dir()), reverse=True):
-            each.rmdir()
-        cgroup.rmdir()
+    with suppress(OSError):  # gone between two looks
+        if not any(each.read_text() for each in cgroup.rglob("cgroup.procs")):
+            for each in sorted((path for path in cgroup.rglob("*") if path.is_dir()), reverse=True):
+                each.rmdir()
+            cgroup.rmdir()
     return not cgroup.exists()
 
 
