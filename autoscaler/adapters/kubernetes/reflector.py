@@ -35,6 +35,7 @@ Key: TypeAlias = tuple[str, str]
 
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _STEADY_S = 10.0  # a watch that lived that long was a good one
+_BUSY = 100  # … and so was one that brought so much: in a storm, API servers end watches of whoever is slow
 _OUTAGE = 3  # so many failures in a row without an answer are an outage
 
 
@@ -119,6 +120,7 @@ class Reflector(Generic[T]):
         self._version = ""
         self._alive_at = -inf
         self._opened_at = inf
+        self._brought = 0
         self._said = ""
         self._doubt = ""
         self._limit: asyncio.Timeout | None = None
@@ -163,7 +165,7 @@ class Reflector(Generic[T]):
         """Wait before the next attempt: not at all after a good watch that the server ended in order, else longer each time."""
         clock = self._around.clock
         steady = clock.monotonic() - self._opened_at >= _STEADY_S
-        if steady or self._is_back(error):
+        if steady or self._is_back(error) or (error is None and self._brought >= _BUSY):
             self._backoff.succeeded()
         self._unanswered = 0 if error is None or _is_answer(error) else self._unanswered + 1
         delay = 0.0 if steady and error is None else self._backoff.next_s()
@@ -224,7 +226,7 @@ class Reflector(Generic[T]):
         end = loop.time() + seconds + timing.overtime_s
         async with self._around.client.stream(call, query, accept=accept) as content:
             self.problem = None
-            self._opened_at = self._around.clock.monotonic()
+            self._opened_at, self._brought = self._around.clock.monotonic(), 0
             begun, size = [b""], 0
             try:
                 async with asyncio.timeout_at(min(loop.time() + timing.silence_s, end)) as limit:
@@ -268,6 +270,7 @@ class Reflector(Generic[T]):
             item = self._decoder.decode(event.object)
         except msgspec.DecodeError as error:
             raise AnswerError(f"{call}: expected an event, got {in_one_line(line)[:80]!r} ({error})") from error
+        self._brought += 1
         self._apply(self._keep(item), gone=event.type == "DELETED")
         self._version = item.metadata.resource_version
         self._alive()

@@ -334,6 +334,15 @@ class TestRequestsAreBounded:
             await rig.until(lambda: feed.opened == 4)
             assert rig.causes() == {"closed": 3}
 
+    async def test_watches_that_bring_much_are_reopened_soon(self, tmp_path: Path) -> None:
+        """An API server ends the watch of whoever is slow; in a storm nobody has the time for a long back-off."""
+        storms = [stream(*(event("ADDED", thing(f"{turn}-{each}", 100 * turn + each)) for each in range(100, 200))) for turn in range(8)]
+        async with reflecting(tmp_path, listing("10", A), [*storms, stream(then="silence")], speed=20) as rig:
+            await rig.until(lambda: len(rig.versions()) == 9)
+            times = [seen.at_s for seen in rig.server.of("watch")]
+            assert times[-1] - times[0] < 8 * 0.5 + 8, "eight in a row would wait for a minute otherwise"
+            assert len(rig.reflector.objects) == 801
+
     async def test_the_first_answers_after_an_outage_are_no_part_of_it(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """An API server that is back answers 403 until it has read the roles, and 410 as its watch cache begins anew."""
         back = [status(403, "Forbidden"), status(410, "Expired"), stream(ADDED_B, then="silence")]
