@@ -173,7 +173,7 @@ def blow(storm: Storm) -> None:
         if state != before:
             storm.say(f"{len(storm.seen.crashing)} of {wanted} pods have crashed; {len(told)} incidents")
             quiet_since, before = time.monotonic(), state
-    storm.marks["calm"] = time.time()
+    storm.marks["calm"], storm.marks["load"] = time.time(), os.getloadavg()[1]
 
 
 def prick(storm: Storm) -> list[tuple[str, str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,6 +125,7 @@ def table(figures: Figures) -> str:
             f"{np.median(figures.service['rss_mib']):.0f}, {figures.service['peak_mib']:.0f} MiB",
         ),
         ("processor time of the process", f"{figures.service['cpu_s']:.0f} s"),
+        ("processes that wanted a core, on average", f"{figures.marks['load']:.0f} for {os.cpu_count()} cores"),
         ("the storm, from first write to calm", f"{calm - begun:.0f} s"),
         ("requests to the API server", ", ".join(f"{count} {verb} {what}" for (verb, what), count in sorted(calls.items()))),
     ]
