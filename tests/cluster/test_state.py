@@ -17,7 +17,7 @@ from tests.cluster.rig.service import Service, policy
 BASE = ROOT / "deploy" / "base"
 SCALE = yaml.safe_load((BASE / "role.yaml").read_text())["rules"]
 STATE = yaml.safe_load((BASE / "role-state.yaml").read_text())["rules"]
-WINDOW_S = 20
+WINDOW_S, INTERVAL_S = 20, 5
 DOWN = {"scaleDown": {"stabilizationWindowSeconds": WINDOW_S}}
 
 
@@ -86,9 +86,12 @@ def test_a_window_goes_on_where_it_was(end: str, service: Service, control_plane
     lowest, decisions = lowest_while_held(target, service, "web", 2)
     assert lowest == 9
     lowered = next(each for each in decisions if each["desired"] < 9)
-    held_s = lowered["at_s"] - (last_s if end == "stop" else first["at_s"])
-    # After a SIGTERM the window ends when it would have ended; after a kill the last lost tick counts as nine, so it ends later.
-    assert (held_s <= WINDOW_S) if end == "stop" else (held_s >= WINDOW_S - 5)
+    # After a SIGTERM the window ends when it would have ended, if it is back before the next tick: test_faults_process has no doubt about
+    # that. A lost tick counts as nine, so it ends later.
+    if end == "stop" and first["at_s"] - last_s <= INTERVAL_S:
+        assert lowered["at_s"] - last_s <= WINDOW_S
+    else:
+        assert lowered["at_s"] - first["at_s"] >= WINDOW_S - INTERVAL_S
     assert service.said("state read", "1 workloads" if end == "stop" else "0 workloads")
     assert not service.said("Traceback")
 
