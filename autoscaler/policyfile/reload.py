@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from watchfiles import awatch
 
@@ -18,12 +20,20 @@ from autoscaler.policyfile.schedule import AHEAD_S
 from autoscaler.ports import PolicySet
 
 POLL_S = 30.0
-"""How often the files are read without a sign of change: subPath mounts and some network file systems give none."""
+"""How often the files are looked at without a sign of change: subPath mounts and some network file systems give none."""
 
 EXPAND_S = AHEAD_S / 4
 """How often schedules are expanded anew, well before the rows of the last time run out."""
 
 _TRIES = 5
+
+
+_Mark: TypeAlias = tuple[int, int, int, int]
+_Stamp: TypeAlias = list[tuple[str, _Mark, _Mark]]
+
+
+def _mark(status: os.stat_result) -> _Mark:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class DirectoryPolicySource:
@@ -44,6 +54,7 @@ class DirectoryPolicySource:
         self._expanded_s = clock.monotonic()
         self._wake = asyncio.Event()
         self._asked = False
+        self._stamped: _Stamp = []
         self._unwatched = ""
 
     async def load(self) -> PolicySet:
@@ -64,18 +75,19 @@ class DirectoryPolicySource:
                 with contextlib.suppress(TimeoutError):
                     async with self._clock.timeout(POLL_S):
                         await self._wake.wait()
+                is_told = self._wake.is_set()
                 self._wake.clear()
-                for change in await self._changes():
+                for change in await self._changes(look=is_told or await asyncio.to_thread(self._has_changed)):
                     yield change
         finally:
             watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
 
-    async def _changes(self) -> Sequence[PolicySet | ConfigError]:
-        """What is new since the last look."""
+    async def _changes(self, *, look: bool) -> Sequence[PolicySet | ConfigError]:
+        """What is new since the last look; without one, what time has brought."""
         asked, self._asked = self._asked, False
-        files, problems = await asyncio.to_thread(self._read)
+        files, problems = await asyncio.to_thread(self._read) if look else (self._files, self._problems)
         if asked:
             self._parsed.clear()
         if asked or (files, problems) != (self._files, self._problems):
@@ -108,20 +120,31 @@ class DirectoryPolicySource:
 
     def _read(self) -> tuple[Sequence[File], Sequence[Problem]]:
         """The files of one moment: read again while the directory changes under our hands."""
-        stamp = self._stamp()
+        self._stamped = self._stamp()
         for _ in range(_TRIES):
-            found, before, stamp = read(self._paths), stamp, self._stamp()
-            if stamp == before:
+            found, before, self._stamped = read(self._paths), self._stamped, self._stamp()
+            if self._stamped == before:
                 return found
+        self._stamped = []
         return read(self._paths)
 
-    def _stamp(self) -> list[tuple[str, int, int]]:
-        """What changes when a file is replaced or a link is swapped."""
+    def _has_changed(self) -> bool:
+        """Whether there is reason to read the files again; what cannot be looked at is read, to find out why."""
+        stamp = self._stamp()
+        return not stamp or stamp != self._stamped
+
+    def _stamp(self) -> _Stamp:
+        """What changes when a file is written or replaced, or a link is swapped: much cheaper than to read them all."""
+        found: _Stamp = []
         try:
-            entries = [entry for path in self._paths for entry in (path, *(path.iterdir() if path.is_dir() else ()))]
-            return sorted((str(entry), status.st_ino, status.st_mtime_ns) for entry in entries for status in (entry.lstat(), entry.stat()))
+            for path in self._paths:
+                found.append((str(path), _mark(path.lstat()), _mark(path.stat())))
+                if path.is_dir():
+                    with os.scandir(path) as entries:
+                        found += [(entry.path, _mark(entry.stat(follow_symlinks=False)), _mark(entry.stat())) for entry in entries]
         except OSError:
             return []
+        return sorted(found)
 
     async def _watch(self) -> None:
         """Wake the loop at every event of a directory."""
