@@ -48,6 +48,8 @@ HAPPENED_S = 60.0
 BREATH_S = 5.0
 """And every other for so long."""
 
+_NOT_REMOVED = "not removed: "
+
 _OBVIOUS = frozenset({Refusal.NO_REMEDY, Refusal.NOT_OPTED_IN})
 """Refusals that follow from the policy alone: reports and the API have them, the log does without."""
 
@@ -109,11 +111,13 @@ class Remedies:
         self._own: tuple[str, str] = ("", "")  # uids of the pod that we run in, and of its workload
 
     def recall(self, ledger: Ledger, done: Mapping[Key, Sequence[Done]]) -> None:
-        """Go on from what an earlier process did and refused; what it refused last is not said again."""
+        """Go on from what an earlier process did and refused; what it refused last, or failed with, is not said again."""
         self.ledger, self.done = ledger, {key: tuple(rows) for key, rows in done.items()}
         for key, rows in self.done.items():
             since = next((index for index in range(len(rows), 0, -1) if rows[index - 1].acted), 0)
-            self._said[key] = {refusal.name for each in rows[since:] for refusal in Refusal if each.words.startswith(_words(refusal))}
+            said = {refusal.name for each in rows[since:] for refusal in Refusal if each.words.startswith(_words(refusal))}
+            failed = {each.words.removeprefix(_NOT_REMOVED) for each in rows[max(since - 1, 0) :] if each.words.startswith(_NOT_REMOVED)}
+            self._said[key] = said | failed
 
     def review(self, state: State, seen: Seen) -> tuple[Intent | None, list[tuple[Incident, Done]]]:
         """The first thing that may be done, if any, and what is newly refused."""
@@ -297,7 +301,7 @@ class Remedies:
         if problem in self._said.get(key, ()):
             self._hands.recorder.add(metrics.REMEDIES, str(intent.incident.finding.cause), "failed", "")
         else:
-            self._record(intent, f"not removed: {problem}", "failed", acted=True)
+            self._record(intent, f"{_NOT_REMOVED}{problem}", "failed", acted=True)
             self._said[key].add(problem)
 
     def _record(self, intent: Intent, words: str, outcome: str, *, acted: bool) -> None:

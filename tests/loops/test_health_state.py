@@ -156,6 +156,22 @@ async def test_what_was_done_and_refused_is_known_after_a_restart(world: World, 
     await second.stop()
 
 
+async def test_a_budget_that_refuses_is_told_of_once_though_we_restart(world: World) -> None:
+    async def refuse(_: Act) -> None:
+        raise TransientError("the PodDisruptionBudget web refuses it")
+
+    world.pods.before = refuse
+    told = 0
+    for times in (8, 4):
+        service = await service_of(world, RESTART)
+        await service.crash_on(world.of()[0], times=times, every_s=100)
+        told += len([each for each in service.reports if each.change.kind is Kind.REMEDY and not each.change.silent])
+        (row,) = service.loop.rows()
+        assert [each["words"] for each in row["remedies"]].count("not removed: the PodDisruptionBudget web refuses it") == 1
+        await service.stop()
+    assert told == 1
+
+
 async def test_an_open_breaker_stays_open_and_does_not_page_again(world: World) -> None:
     first = await service_of(world)
     for pod in world.of()[:5]:
