@@ -42,13 +42,15 @@ class Behavior:
     """Both directions. ``classic`` is the HPA without a ``behavior`` field, which has rules of its own.
 
     There the highest recommendation of the window counts, even above the current count, and one step reaches at most
-    max(2 x current, 4). ``exact``: what we do better than the HPA is left out; `policies/hpa.py` lists it.
+    max(2 x current, 4). ``exact``: what we do better than the HPA is left out; `policies/hpa.py` lists it. ``downs_per_hour``: so many
+    times an hour replicas may be taken away (0: as often as need be).
     """
 
     up: Direction
     down: Direction
     classic: bool = False
     exact: bool = False
+    downs_per_hour: int = 0
 
 
 @dataclass(frozen=True, slots=True)

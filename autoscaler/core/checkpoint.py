@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from autoscaler.core.columns import array_fields, frozen, full, widened
 from autoscaler.core.decide import PolicyState, State, policy_state
 from autoscaler.core.exact_events import Points, events_of, with_kept
-from autoscaler.core.memory import GuardState, Track, aligned
+from autoscaler.core.memory import HOUR_S, GuardState, Track, aligned
 from autoscaler.core.policy import traits_of, walled
 from autoscaler.core.spec import Call, GroupSpec
 from autoscaler.core.types import Bools, Floats
@@ -91,6 +91,7 @@ def _counts(state: GuardState, spec: GroupSpec, at_s: float, known: Bools) -> li
     """For each row of changes, where ``[w]`` a rate rule can still count it."""
     w = known.size
     longest_s = spec.workloads.rule_period_s.max(axis=(0, 1), initial=0.0)[:w]
+    longest_s = np.maximum(longest_s, np.where(spec.workloads.downs_per_hour[:w] > 0, HOUR_S, 0.0))
     return [
         known & (widened(row, w, 0.0)[:w] != 0) & (then > at_s - longest_s) & (then >= state.since_s[:w])
         for then, row in zip(state.changes.at_s, state.changes.rows, strict=True)

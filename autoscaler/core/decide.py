@@ -16,7 +16,7 @@ import numpy as np
 from autoscaler.core.columns import array_fields, frozen, full, protected, taken, widened
 from autoscaler.core.exact_events import aligned_events, no_events, with_events
 from autoscaler.core.guards import GUARDS, Context, Draft
-from autoscaler.core.memory import GuardState, Track, aligned, no_memory, with_changes
+from autoscaler.core.memory import HOUR_S, GuardState, Track, aligned, no_memory, with_changes
 from autoscaler.core.observation import Observation, SeriesColumns, with_signal
 from autoscaler.core.policy import Combined, Proposal, Proposed, View, abstention, combine, initial, propose, traits_of, walled
 from autoscaler.core.policy import State as PolicyValue
@@ -219,7 +219,8 @@ def _changed(guards: GuardState, spec: GroupSpec, at_s: float, written_at_s: Flo
 
 
 def _longest_period(spec: GroupSpec) -> float:
-    return float(spec.workloads.rule_period_s.max(initial=0.0))
+    longest_s = float(spec.workloads.rule_period_s.max(initial=0.0))
+    return max(longest_s, HOUR_S) if spec.workloads.downs_per_hour.any() else longest_s
 
 
 def _bounds(spec: GroupSpec, at_s: float) -> tuple[Floats, Floats, Bools, Bools]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from autoscaler.core.behavior import Select
 from autoscaler.core.columns import frozen, full
-from autoscaler.core.memory import GuardState, added, changed, extreme
+from autoscaler.core.memory import HOUR_S, GuardState, added, changed, extreme, times_lowered
 from autoscaler.core.observation import Observation, with_signal
 from autoscaler.core.policy import Combined, traits_of
 from autoscaler.core.spec import GroupSpec, When
@@ -221,10 +221,11 @@ def rate(draft: Draft, context: Context) -> tuple[Draft, Codes]:
 
     start = current - added + removed in the period; up: start + pods or ceil(start x (1 + p)); down: start - pods or
     floor(start x (1 - p)); a limit never forces a move the other way. Without `behavior`: up to max(2 x current, 4).
-    From zero one replica is always allowed, as no per cent of nothing is any.
+    From zero one replica is always allowed, as no per cent of nothing is any. Beyond the HPA's rules, ``downs_per_hour``: once replicas
+    have been taken away so many times within an hour, they stay until the first of these is an hour ago.
     """
     spec, current, wanted = context.spec.workloads, context.current, draft.replicas
-    if not (spec.rule_period_s.any() or spec.select.any() or spec.classic.any()):
+    if not (spec.rule_period_s.any() or spec.select.any() or spec.classic.any() or spec.downs_per_hour.any()):
         return draft, np.zeros(wanted.size, np.int8)
     disabled = ~spec.classic & (spec.select == _DISABLED)
     ceiling, floor = np.maximum(2 * current, 4), full(current.size, -np.inf)
@@ -238,6 +239,11 @@ def rate(draft: Draft, context: Context) -> tuple[Draft, Codes]:
     reason = np.zeros(wanted.size, np.int8)
     reason[capped], reason[raised] = Reason.RATE_LIMITED_UP, Reason.RATE_LIMITED_DOWN
     reason[(capped & disabled[0]) | (raised & disabled[1])] = Reason.DIRECTION_DISABLED
+    if spec.downs_per_hour.any():
+        lowered = times_lowered(draft.state, full(current.size, context.at_s - HOUR_S))
+        spent = free & (replicas < current) & (spec.downs_per_hour > 0) & (lowered >= spec.downs_per_hour)
+        reason[spent] = Reason.RATE_LIMITED_DOWN
+        replicas = np.where(spent, current, replicas)
     return replace(draft, replicas=replicas), reason
 
 

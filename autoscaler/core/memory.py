@@ -17,6 +17,8 @@ from autoscaler.core.columns import A, frozen, full, widened
 from autoscaler.core.exact_events import Events, aligned_events, changed_exactly, no_events
 from autoscaler.core.types import Bools, Floats, Ints
 
+HOUR_S = 3600.0
+
 _INSTANT_S = 1e-3
 """Far less than lies between two ticks."""
 
@@ -127,6 +129,12 @@ def changed(state: GuardState, start_s: Floats, exact: Bools | None = None) -> F
     own = _own(state, start_s)
     known = folded(state.changes, own, np.add, 0.0)
     return known if exact is None or not exact.any() else np.where(exact, changed_exactly(state.events, own), known)
+
+
+def times_lowered(state: GuardState, start_s: Floats) -> Floats:
+    """How many of our writes after ``start_s[w]`` took replicas away."""
+    lowered = tuple((row < 0).astype(np.float64) for row in state.changes.rows)
+    return folded(Track(state.changes.at_s, lowered), _own(state, start_s), np.add, 0.0)
 
 
 def _own(state: GuardState, start_s: Floats) -> Floats:

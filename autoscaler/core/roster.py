@@ -289,6 +289,7 @@ def _workload_columns(rows: list[WorkloadSpec]) -> dict[str, Any]:
         "window_s": _both(behaviors, lambda direction: direction.window_s),
         "select": _both(behaviors, lambda direction: direction.select).astype(np.int8),
         **_rules(behaviors),
+        "downs_per_hour": np.array([behavior.downs_per_hour for behavior in behaviors], np.float64),
         "fallback_after": np.array([nan if row.fallback is None else row.fallback.after for row in rows], np.float64),
         "fallback_replicas": np.array([nan if row.fallback is None else row.fallback.replicas for row in rows], np.float64),
         "fallback_when": np.array([0 if row.fallback is None else row.fallback.when for row in rows], np.int8),

@@ -157,7 +157,7 @@ class WorkloadColumns:
     """The guards' side of a group, by workload slot.
 
     ``serial[w]`` is 0 where a slot is free; ``rule_*[direction, rule, w]`` with direction 0 up and 1 down and a period of 0 where
-    there is no rule.
+    there is no rule; ``downs_per_hour`` 0 where there is no limit.
     """
 
     serial: Ints
@@ -174,6 +174,7 @@ class WorkloadColumns:
     rule_value: Floats
     rule_period_s: Floats
     rule_percent: Bools
+    downs_per_hour: Floats
     fallback_after: Floats
     fallback_replicas: Floats
     fallback_when: Codes

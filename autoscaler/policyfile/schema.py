@@ -297,6 +297,8 @@ class BehaviorField(Part):
     """The way up."""
     scale_down: Rules = Rules()
     """The way down."""
+    max_scale_downs_per_hour: Annotated[int, Field(ge=1, le=240)] | None = None
+    """So many times an hour replicas may be taken away; adding some is never delayed. Without it: as often as the policy asks for."""
 
 
 class Window(Part):

@@ -153,7 +153,8 @@ def behavior_of(given: BehaviorField | None, defaults: BehaviorDefaults) -> Beha
     if given is None:
         return defaults.absent
     base = defaults.given
-    return replace(base, up=_direction(given.scale_up, base.up), down=_direction(given.scale_down, base.down))
+    up, down = _direction(given.scale_up, base.up), _direction(given.scale_down, base.down)
+    return replace(base, up=up, down=down, downs_per_hour=given.max_scale_downs_per_hour or 0)
 
 
 def _direction(given: Rules, base: Direction) -> Direction:

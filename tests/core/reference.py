@@ -91,6 +91,7 @@ class Reference:
         self.recommendations: list[tuple[float, float]] = []
         self.events: list[tuple[float, float]] = []
         self.seeded = False
+        self.since = -math.inf
         self.shadow: float | None = None
         self.failures = 0
         self.zero = "foreign"  # or "written", or "seen"
@@ -114,7 +115,7 @@ class Reference:
         here = target is Target.OK and observed is not None
         current = self.enter(at_s, facts, mode, here=here)
         if target is Target.CONFLICT:
-            self.seeded, self.events = False, []
+            self.seeded, self.events, self.since = False, [], -math.inf
         low, high = self.bounds(at_s)
 
         proposals = [self.propose(each, number, index, facts, current) for index, each in enumerate(self.spec.series)]
@@ -173,6 +174,7 @@ class Reference:
         current = self.shadow if mode is Mode.DRY_RUN and self.shadow is not None else observed
         if here and current is not None and (leaves or not self.seeded):
             self.seeded, self.recommendations = True, [(at_s, current)]
+            self.since = at_s
         return current
 
     def bounds(self, at_s: float) -> tuple[float, float]:
@@ -278,8 +280,16 @@ class Reference:
             return ceiling
         if replicas < floor:
             reasons["rate"] = Reason.DIRECTION_DISABLED if behavior.down.select is Select.DISABLED else Reason.RATE_LIMITED_DOWN
-            return floor
+            replicas = floor
+        lowered = sum(change < 0 for when, change in self.own_events() if when > at_s - 3600)
+        if replicas < current and 0 < behavior.downs_per_hour <= lowered:
+            reasons["rate"] = Reason.RATE_LIMITED_DOWN
+            return current
         return replicas
+
+    def own_events(self) -> list[tuple[float, float]]:
+        """Without those from before its windows began: a write may be confirmed late."""
+        return [(when, change) for when, change in self.events if when >= self.since]
 
     def furthest(self, direction: Direction, at_s: float, current: float, sign: int) -> float:
         """Where the direction's rules let the count go: the HPA's limits of scaling up and down by rules."""
@@ -289,7 +299,7 @@ class Reference:
             return sign * math.inf
         reach = []
         for rule in direction.rules:
-            start = current - sum(change for when, change in self.events if when > at_s - rule.period_s)
+            start = current - sum(change for when, change in self.own_events() if when > at_s - rule.period_s)
             if not rule.percent:
                 reach.append(start + sign * rule.value)
             elif sign > 0:

@@ -1,5 +1,6 @@
 """Each guard by a table: what the HPA's rules, or the design's, make of a few ticks."""
 
+from dataclasses import replace
 from math import nan
 from typing import NamedTuple
 
@@ -193,6 +194,14 @@ HPA_UP = (pods(4, 15), percent(100, 15))
             [Step(90, 20, FAST), Step(1, 1)], id="classic-has-no-rules",
         ),
         pytest.param(HPA_GIVEN, 10, [Step(90, 20, FAST), Step(90, 40, FAST)], id="hpa-defaults-up"),
+        pytest.param(
+            replace(behavior(), downs_per_hour=2), 10,
+            [Step(8, 8), Step(30, 30), Step(9, 9), Step(8, 9, SLOW), Step(40, 40), Step(39, 40, SLOW)], id="downs-per-hour-delay-no-up",
+        ),
+        pytest.param(
+            replace(behavior(), downs_per_hour=1), 10, [Step(8, 8), *(Step(7, 8, SLOW) for _ in range(239)), Step(7, 7), Step(6, 7, SLOW)],
+            id="downs-per-hour-until-an-hour-ago",
+        ),
     ],
 )  # fmt: skip
 def test_rate(rules: Behavior, real: float, steps: list[Step]) -> None:

@@ -42,6 +42,7 @@ behaviors = st.one_of(
     st.just(HPA_GIVEN),
     st.builds(Behavior, _directions, _directions),
     st.builds(Behavior, _directions, _directions, st.just(value=True)),
+    st.builds(Behavior, _directions, _directions, downs_per_hour=st.integers(1, 3)),
 )
 choices = st.one_of(
     st.builds(lambda factor: choice(PROPORTIONAL, factor=factor), st.sampled_from([0.5, 1.0, 1.25])),

@@ -109,6 +109,7 @@ def test_defaults(policy_text: Callable[..., str]) -> None:
     [
         pytest.param(None, lambda defaults: defaults.absent, id="absent"),
         pytest.param({}, lambda defaults: defaults.given, id="empty"),
+        pytest.param({"maxScaleDownsPerHour": 4}, lambda defaults: replace(defaults.given, downs_per_hour=4), id="downs-per-hour"),
         pytest.param({"scaleUp": {}, "scaleDown": {}}, lambda defaults: defaults.given, id="empty-directions"),
         pytest.param(
             {"scaleUp": {"stabilizationWindowSeconds": 30}},
