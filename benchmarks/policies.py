@@ -1,7 +1,7 @@
 """How late and how dear policies are, on recorded loads: every task in a process of its own, or on a dask cluster.
 
 Each task's rows are a file in the output directory, so that a run that was broken off goes on where it was (``--fresh`` starts over).
-At the end all rows are in ``results.json``, and ``report.html`` says what came of it.
+At the end all rows are in ``results.json``, ``report.html`` says what came of it, and ``figures.md`` has the README's tables.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.machine import origin
 from benchmarks.matrix import HEADLINE, PRESETS, Task
 from benchmarks.report import page_of
-from benchmarks.summary import lines, summary
+from benchmarks.summary import lines, markdown, summary
 from benchmarks.task import execute
 
 Row = dict[str, Any]
@@ -110,8 +110,9 @@ def main(arguments: list[str]) -> None:
     found = {"origin": about, "summary": summary(rows), "rows": rows}
     (given.out / "results.json").write_text(json.dumps(found))
     (given.out / "report.html").write_text(page_of(rows, about), encoding="utf-8")
+    (given.out / "figures.md").write_text(markdown(rows), encoding="utf-8")
     print("\n".join(lines(rows)))
-    print(f"wrote {given.out}/results.json and {given.out}/report.html")
+    print(f"wrote {given.out}/results.json, report.html and figures.md")
 
 
 def _shown(made: Iterator[tuple[Task, list[Row]]], total: int, done: int) -> Iterator[tuple[Task, list[Row]]]:

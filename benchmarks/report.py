@@ -9,7 +9,7 @@ import numpy as np
 from autoscaler.cli.report.charts import Axis, Chart, Line, Points, svg
 from autoscaler.cli.report.page import heading, page, paragraph, preformatted, table
 from autoscaler.simulation.run import RISK
-from benchmarks.summary import COLUMNS, HEAD, Row, case_words, cases, duels, summary
+from benchmarks.summary import COLUMNS, FIGURES, HEAD, Row, case_words, cases, duels, summary
 
 POLICIES = ("forecast", "hpa", "movingAverage", "threshold", "hpa-other", "hpa-tuned", "knative", "reactive")
 """In the order of their colours."""
@@ -62,17 +62,7 @@ def _fleets(rows: Sequence[Row]) -> list[str]:
 def _short(rows: Sequence[Row]) -> list[list[str]]:
     found = summary(rows)
     fleets = _fleets(rows)
-    names = {
-        "late_kept": "late at most 0.22 % where the tuned HPA reaches 0.2 %",
-        "cost_to_tuned": "cost ÷ tuned HPA, geometric mean",
-        "cost_to_tuned_all": "the same, with the traces where no HPA reaches 0.2 %",
-        "cost_to_tuned_worst": "cost ÷ tuned HPA, worst trace",
-        "seeds": "draws of the requests",
-        "cost_to_hpa": "cost ÷ HPA at 60 %, geometric mean",
-        "crowd_late_at_hpa_cost": "flash crowds: late at the HPA's cost ÷ the HPA's",
-        "actions_per_hour_median": "changes an hour, median trace",
-    }
-    lines = [[words, *(_figure(found[fleet][name]) for fleet in fleets)] for name, words in names.items()]
+    lines = [[words, *(_figure(found[fleet][name]) for fleet in fleets)] for name, words in FIGURES.items()]
     lines += [[f"cost with {noise} noise ÷ without", _figure(value)] for noise, value in found["noise"].items()]
     lines += [[f"unseen shapes: {name.replace('_', ' ')}", _figure(value)] for name, value in found.get("unseen shapes", {}).items()]
     cold = found.get("cold", {})

@@ -81,6 +81,20 @@ def _rank(each: dict[str, Any]) -> float:
     return 10 * late + float(each["against_tuned"] or each["against_hpa"])
 
 
+FIGURES = {
+    "late_kept": "late at most 0.22 % where the tuned HPA reaches 0.2 %",
+    "cost_to_tuned": "cost ÷ tuned HPA, geometric mean where it reaches 0.2 %",
+    "cost_to_tuned_all": "the same, with the traces where no HPA reaches it",
+    "cost_to_tuned_worst": "cost ÷ tuned HPA, worst trace",
+    "cost_to_hpa": "cost ÷ HPA at 60 %, geometric mean",
+    "crowd_late_at_hpa_cost": "flash crowds: late at the HPA's cost ÷ the HPA's",
+    "actions_per_hour_median": "changes an hour, median trace",
+    "traces": "traces",
+    "seeds": "draws of the requests",
+}
+"""The headline's figures in words."""
+
+
 def over_seeds(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One duel per trace: costs as geometric, lateness and changes as plain means over the seeds.
 
@@ -207,6 +221,32 @@ COLUMNS: tuple[tuple[str, Cell], ...] = (
     ("changes/h", lambda each: f"{each['actions']:.1f}"),
 )
 """Of a duel: heading, and the cell."""
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The figures as the README has them: the headline's, then each trace over all draws, losers first."""
+    found, all_duels = summary(rows), duels(rows)
+    fleets = [name for name in found if name.endswith("replicas")]
+    words = [[text, *(_plain(found[fleet][name]) for fleet in fleets)] for name, text in FIGURES.items()]
+    words += [[f"cost with {noise} noise ÷ without", _plain(value), "-"] for noise, value in found["noise"].items()]
+    for group in ("unseen shapes", "cold"):
+        words += [[f"{group}: {name.replace('_', ' ')}", _plain(value), "-"] for name, value in found.get(group, {}).items()]
+    mean = []
+    for fleet in (10.0, 20.0):
+        shapes = [each for each in all_duels if each["trace"] in SHAPES and each["fleet"] == fleet]
+        mean += over_seeds([*shapes, *(each for each in all_duels if _is_head(each, fleet))])
+    other = [each for each in all_duels if not _is_head(each, each["fleet"]) and each["trace"] not in SHAPES]
+    columns = (*COLUMNS, ("HPA late at our cost", lambda each: _share(each["hpa_late_at_own_cost"])))
+    table = [[cell(each) for _, cell in columns] for each in [*sorted(mean, key=lambda each: -_rank(each)), *other]]
+    return "\n".join([*_table(["figure", *fleets], words), "", *_table([name for name, _ in columns], table), ""])
+
+
+def _table(head: Sequence[str], lines_: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines_)]
+
+
+def _plain(value: object) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def lines(rows: Sequence[Row]) -> list[str]:

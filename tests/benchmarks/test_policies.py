@@ -143,6 +143,7 @@ def test_the_program_writes_a_result_and_a_page(folder: Path, tmp_path: Path) ->
     assert {"cpu", "commit", "date", "preset"} <= set(found["origin"])
     page = (tmp_path / "report.html").read_text()
     assert "Where ours does worst, first" in page
+    assert "| azure_llm_conv_10s | 10 pods, cold |" in (tmp_path / "figures.md").read_text()
     assert not re.search(r"<script|<link|@import|url\(|src=", page)
     assert folder != tmp_path
 
