@@ -14,11 +14,11 @@ sample stays visible is the source's own affair (Prometheus: five minutes).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import inf, nan
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -313,7 +313,7 @@ async def _ask_range(harness: Harness, budget_s: float) -> None:
     await harness.source.range(harness.query("load"), START_S, START_S + 60.0, 60.0, budget_s)
 
 
-async def _error(asked: Coroutine[Any, Any, object], kind: type[_Error], why: str) -> _Error:
+async def _error(asked: Awaitable[object], kind: type[_Error], why: str) -> _Error:
     try:
         answer = await asked
     except kind as error:

@@ -257,8 +257,9 @@ async def test_a_probe_that_nobody_waits_for_any_more_holds_up_nobody(source: Pr
 
     server.behave = behave
     tasks = [asyncio.ensure_future(source.instant(Query(name), AT_S, BUDGET_S)) for name in NAMES]
-    while not server.requests:
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(BUDGET_S):
+        while not server.requests:  # noqa: ASYNC110 - the probe is on its way over a real wire
+            await asyncio.sleep(0.005)
     tasks[0].cancel()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert values(outcomes[1:]) == ["answered 503 Service Unavailable: busy"] * 39
