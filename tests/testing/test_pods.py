@@ -77,12 +77,6 @@ class NeverWakes(MemoryPods):
         await asyncio.Event().wait()
 
 
-class WakesOnlyOnce(MemoryPods):
-    async def changed(self) -> None:
-        await super().changed()
-        self._news.clear()
-
-
 class HearsNoProbe(MemoryPods):
     def tell(self, pod: Pod, event: PodEvent) -> None:
         super().tell(pod, event._replace(probe=""))
@@ -136,7 +130,6 @@ BREACHES: list[tuple[type[MemoryPods], contract.Check]] = [
     (KeepsItsFirstAnswer, contract.tells_a_new_workload_of_the_same_name),
     (MixesNamespaces, contract.keeps_namespaces_apart),
     (NeverWakes, contract.wakes_up_for_news),
-    (WakesOnlyOnce, contract.wakes_up_for_news),
     (HearsNoProbe, contract.hears_of_kills),
     (TakesNodesForLost, contract.knows_nodes),
     (ReadsFromItsCache, contract.reads_a_pod_past_the_caches),
