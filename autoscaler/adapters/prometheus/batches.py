@@ -128,6 +128,7 @@ class _Question:
 
     text: str
     at_s: float
+    asked_s: float
     deadline_s: float
     answer: asyncio.Future[Vector]
     cases: tuple[_Case, ...] = ()
@@ -158,7 +159,7 @@ class Batches(Generic[LineT]):
         A future, not a coroutine: thousands of these wait at once, and each would weigh four kilobytes.
         """
         loop = asyncio.get_running_loop()
-        question = _Question(text, at_s, deadline_s, loop.create_future())
+        question = _Question(text, at_s, loop.time(), deadline_s, loop.create_future())
         if not self._waiting:
             loop.call_soon(self._send)  # after everybody who asks now
         self._waiting.append(question)
@@ -297,7 +298,7 @@ class Batches(Generic[LineT]):
             return self._ask(line, (text,), question.at_s, budget_s)
 
         try:
-            (outcome,) = (await self._lanes.ask(text, call, question.deadline_s)).parts
+            (outcome,) = (await self._lanes.ask(text, call, question.deadline_s, asked_s=question.asked_s)).parts
         except AutoscalerError as error:
             outcome = error
         except asyncio.CancelledError:

@@ -46,12 +46,19 @@ class Lanes(Generic[LineT]):
         return self._crew.stuck
 
     async def ask(
-        self, text: str, call: Callable[[LineT], T], deadline_s: float, *, bulk: bool = False, patience_s: float | None = None
+        self,
+        text: str,
+        call: Callable[[LineT], T],
+        deadline_s: float,
+        *,
+        bulk: bool = False,
+        patience_s: float | None = None,
+        asked_s: float | None = None,
     ) -> T:
         """What the call gives; ``text`` recognises a question, ``deadline_s`` is on the event loop's clock.
 
-        ``patience_s`` is how long the call itself may take, once it has a connection. Raises what the call raises, NoAnswerError at the
-        deadline.
+        ``patience_s`` is how long the call itself may take, once it has a connection; ``asked_s`` when it was asked, if not now.
+        Raises what the call raises, NoAnswerError at the deadline.
         """
         now = asyncio.get_running_loop().time
         began_s, started_s, outcome = now(), None, ""
@@ -70,7 +77,7 @@ class Lanes(Generic[LineT]):
             outcome = "timeout"
             told = "not asked" if started_s is None else "no answer"
             why = "; other questions kept its connections busy" if started_s is None else ""
-            raise NoAnswerError(f"{self._where}: {told} within {deadline_s - began_s:.2g} s{why}") from None
+            raise NoAnswerError(f"{self._where}: {told} within {deadline_s - (asked_s or began_s):.2g} s{why}") from None
         except AnswerError:
             outcome = "wrong_answer"
             raise
