@@ -27,6 +27,9 @@ from autoscaler.simulation.sweep import FORGET_S, Parts, Swept, parts_of, stitch
 
 PIECES = 48
 
+_PIECES_A_RUN_UP = 8
+"""Pieces shorter than such a part of their run-up would run up for hardly anything."""
+
 
 def in_pieces(case: Case, *, warm_s: float, risk: float = RISK, progress: Callable[[float], None] = lambda _share: None) -> Swept:
     """Run a case of one column, the first ``warm_s`` seconds not scored, and keep the scored steps."""
@@ -43,11 +46,13 @@ def _cut(case: Case, warm_s: float) -> Parts:
     """The pieces; one where the policy may look back further than the warm-up, where hours have dates, or where there is little to cut."""
     spec, step_s, steps = case.specs[0], case.setup.plant.step_s, case.rate.shape[0]
     warm = round(warm_s / step_s)
+    whole = Parts(np.zeros(1, np.int64), steps, np.array([warm]))
     if max(FORGET_S, traits_of(spec.policy.policy).forgets_s) > warm_s or spec.schedule or len(spec.series) != 1:
-        return Parts(np.zeros(1, np.int64), steps, np.array([warm]))
-    # No piece is longer than half a run-up, for what is carried on is summed up in its second half.
-    most = max(PIECES, ceil(2 * (steps - warm) / warm))
-    return parts_of(steps, warm, warm, round(spec.interval_s / step_s), most)
+        return whole
+    most = max(PIECES, ceil(4 * (steps - warm) / warm))
+    cut = parts_of(steps, warm, warm, round(spec.interval_s / step_s), most, warm // _PIECES_A_RUN_UP)
+    # What is carried on is summed up in the second half of a run-up.
+    return cut if 2 * (cut.length - int(cut.unscored[-1])) <= warm else whole
 
 
 def _pieced(case: Case, cut: Parts, risk: float, progress: Callable[[float], None]) -> Swept | None:

@@ -45,14 +45,14 @@ class Parts(NamedTuple):
     unscored: Ints
 
 
-def parts_of(steps: int, warm: int, before: int, every: int, most: int) -> Parts:
-    """At most ``most`` parts of ``steps``, of which ``warm`` are not scored.
+def parts_of(steps: int, warm: int, before: int, every: int, most: int, least: int = _PART_MIN_STEPS) -> Parts:
+    """At most ``most`` parts of ``steps``, of which ``warm`` are not scored; none scores less than ``least``.
 
     They overlap by what is not scored, and begin at a tick. ``before``: steps that are needed to forget.
     """
     offset = max(0, (warm - before) // every * every)
     left = steps - offset
-    parts = min(most, (left - before) // _PART_MIN_STEPS)
+    parts = min(most, (left - before) // max(1, least))
     if parts <= 1:
         return Parts(np.zeros(1, np.int64), steps, np.array([warm]))
     before += (left - before) % (parts * every)

@@ -74,7 +74,7 @@ def steps_of(found: Swept) -> Trajectory:
 
 @pytest.mark.parametrize("name", ["threshold", "hpa"])
 def test_what_forgets_is_the_same_to_the_last_step(name: str) -> None:
-    case = case_of(workload(name, 60.0), restless(3.5))
+    case = case_of(workload(name, 60.0), restless(2))
     assert _cut(case, DAY_S).begin.size > 1
     one, parts = whole(case, DAY_S), in_pieces(case, warm_s=DAY_S)
     for field in ("asked", "ready", "backlog", "late", "billed"):
@@ -83,7 +83,7 @@ def test_what_forgets_is_the_same_to_the_last_step(name: str) -> None:
 
 
 def test_what_claims_to_forget_and_does_not_is_run_in_one_piece() -> None:
-    rate = np.concatenate([restless(1), rates(crowd(500.0, 3000.0, 3 * DAY_S), 60.0)])
+    rate = np.concatenate([restless(1), rates(crowd(500.0, 3000.0, 1.5 * DAY_S), 60.0)])
     one = replace(workload("hpa", 60.0), policy=PolicyChoice("ratchet", Ratchet(3600.0), Ratchet.Params()), behavior=NO_BEHAVIOR.absent)
     case = case_of(one, rate)
     assert _cut(case, DAY_S).begin.size > 1
@@ -96,27 +96,26 @@ RATCHET = PolicyChoice("ratchet", Ratchet(inf), Ratchet.Params())
 @pytest.mark.parametrize(
     ("one", "warm_s"),
     [
-        pytest.param(
-            replace(workload("hpa", 60.0), policy=PolicyChoice("own", Ratchet(inf), Ratchet.Params())), 2 * DAY_S, id="says-nothing"
-        ),
+        pytest.param(replace(workload("hpa", 60.0), policy=PolicyChoice("own", Ratchet(inf), Ratchet.Params())), DAY_S, id="says-nothing"),
         pytest.param(workload("forecast", 85.0), DAY_S / 2, id="warm-up-too-short"),
-        pytest.param(workload("hpa", 60.0, schedule=(ScheduleRow(START_S, START_S + 60.0, min_replicas=3),)), 2 * DAY_S, id="schedule"),
+        pytest.param(workload("forecast", 85.0), 1.9 * DAY_S, id="one-piece-and-a-bit"),
+        pytest.param(workload("hpa", 60.0, schedule=(ScheduleRow(START_S, START_S + 60.0, min_replicas=3),)), DAY_S, id="schedule"),
     ],
 )
 def test_what_may_not_be_cut_is_one_piece(one: WorkloadSpec, warm_s: float) -> None:
-    assert _cut(case_of(one, restless(8)), warm_s).begin.size == 1
+    assert _cut(case_of(one, restless(2)), warm_s).begin.size == 1
 
 
 def test_forecast_carries_a_week_from_piece_to_piece() -> None:
-    """Cost within a hundredth, lateness within a fifth of what may be late; the first piece to the last step."""
-    case = case_of(workload("forecast", 85.0), restless(4))
+    """Cost within a hundredth, lateness within a quarter of what may be late; the first piece to the last step."""
+    case = case_of(workload("forecast", 85.0), restless(2.5))
     told: list[float] = []
-    cut, one, parts = _cut(case, 2 * DAY_S), whole(case, 2 * DAY_S), in_pieces(case, warm_s=2 * DAY_S, progress=told.append)
+    cut, one, parts = _cut(case, DAY_S), whole(case, DAY_S), in_pieces(case, warm_s=DAY_S, progress=told.append)
     steps, first = steps_of(parts), cut.length - int(cut.unscored[0])
     assert cut.begin.size > 1
     assert steps.arrivals.sum() == one.arrivals.sum()
     assert steps.billed.sum() == pytest.approx(one.billed.sum(), rel=0.01)
-    assert steps.late.sum() / steps.arrivals.sum() == pytest.approx(one.late.sum() / one.arrivals.sum(), abs=4e-4)
+    assert steps.late.sum() / steps.arrivals.sum() == pytest.approx(one.late.sum() / one.arrivals.sum(), abs=5e-4)
     np.testing.assert_array_equal(steps.asked[:first], one.asked[:first])
     assert told == sorted(told)
 
