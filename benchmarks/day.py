@@ -259,10 +259,12 @@ class Day:
     def __init__(self, workloads: int, seed: int) -> None:
         self.clock = ManualClock(START_S)
         self.faults = Faults(Random(seed), self.clock)
+        # Draws of their own: what people do, and when saving fails, must not hang on the order of questions, which differs from run to run.
+        self.people, disk = (Faults(Random(seed), self.clock, self.faults.made) for _ in range(2))
         self.specs = [_spec(index) for index in range(workloads)]
         self.source = DaySource(self.faults, [spec.workload.name for spec in self.specs])
         self.cluster = DayCluster(self.faults, [spec.workload for spec in self.specs])
-        self.store = DayStore(self.faults)
+        self.store = DayStore(disk)
         self.written, self.unexplained = 0, list[str]()
         self._running: list[asyncio.Task[None]] = []
 
@@ -312,14 +314,14 @@ class Day:
         for spec in self.specs:
             self._meddle(spec.workload)
         await self._upheave()
-        self.cluster.stale = self.faults.happens("watch: stale", 0.03)
+        self.cluster.stale = self.people.happens("watch: stale", 0.03)
         for _ in range(15):
             await self.clock.advance(60.0)
             self.explain()
 
     def _meddle(self, workload: Workload) -> None:
         """What somebody does to one target."""
-        faults, cluster = self.faults, self.cluster
+        faults, cluster = self.people, self.cluster
         if workload not in cluster.things:
             cluster.create(workload, 5)
         elif faults.happens("target: deleted", 0.001):
@@ -332,7 +334,7 @@ class Day:
 
     async def _upheave(self) -> None:
         """What happens to the service as a whole."""
-        faults = self.faults
+        faults = self.people
         if faults.happens("policies: some are removed or come back", 0.1):
             self.loop.update(faults.random.sample(self.specs, k=int(0.9 * len(self.specs))))
         else:

@@ -11,7 +11,7 @@ FINE = Report(tuple(Hour(1000, 50.0, 9, 1) for _ in range(8)), 100, (), Counter(
 
 
 async def test_hours_with_faults_leave_nothing_behind_and_nothing_unexplained() -> None:
-    report = await play(workloads=30, hours=3, seed=5)
+    report = await play(workloads=30, hours=3, seed=1)
     assert report.mistakes() == []
     assert report.writes > 300
     kinds = {name.partition(":")[0] for name in report.faults}
