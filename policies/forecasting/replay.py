@@ -140,7 +140,8 @@ def with_sums_of(earlier: ForecastState, start: ForecastState, end: ForecastStat
 def _served(state: ForecastState, level: Singles, demand: Singles) -> tuple[Singles, Singles]:
     """What is late, and what waits afterwards: :func:`autoscaler.core.plant.serve` with one cohort, for speed.
 
-    Whatever waits was late, and is dropped after its patience; only where demand falls by half at once is it dropped too soon.
+    Whatever waits was late, and is dropped after its patience; only where demand falls by a third or more right after it has multiplied is
+    it dropped too soon.
     """
     work = state.backlog + demand
     width = np.maximum(_WIDTH_MIN, np.sqrt(3.0) * deviation(state)).astype(np.float32) * demand

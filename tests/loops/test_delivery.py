@@ -218,7 +218,7 @@ async def test_at_the_end_each_is_tried_once_more(outcome: Exception | asyncio.E
 @given(
     st.lists(st.sampled_from([None, DOWN, PermanentError("no"), RuntimeError("bug")]), max_size=30), st.integers(0, 9), st.integers(0, 99)
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_every_report_ends_in_just_one_way(script: list[Exception | None], number: int, seed: int) -> None:
     async def play() -> None:
         async with telling(seed=seed) as rig:

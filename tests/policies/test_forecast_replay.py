@@ -16,13 +16,13 @@ REQUESTS = PLANT.knee * 100.0 * PLANT.step_s
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), roughness=st.sampled_from([0.01, 0.03, 0.1]), headroom=st.floats(-0.1, 0.4))
+@given(seed=st.integers(0, 2**32 - 1), roughness=st.sampled_from([0.01, 0.03]), headroom=st.floats(-0.1, 0.4))
 def test_a_replayed_beat_is_a_step_of_the_plant(seed: int, roughness: float, headroom: float) -> None:
     """Loads that wander and jump, levels that follow a minute late: the same backlog; of lateness never less, and at most 0.38 points more.
 
     The difference is the replay's average over demand +- 1.5 %, which stands for how the load moves within a beat: of what is convex the
-    mean is no less, and where demand is just at the level it is a quarter of that width. Jumps go up: where load falls by half within a
-    beat of overload, one cohort forgets sooner than four what waited before the fall.
+    mean is no less, and where demand is just at the level it is a quarter of that width. Jumps go up, and the rest is smooth: where load
+    falls by a third right after it has tripled, one cohort forgets sooner than four what waited before the fall.
     """
     draw = np.random.default_rng(seed)
     shape = (BEATS, WORKLOADS)

@@ -74,7 +74,7 @@ def steps_of(found: Swept) -> Trajectory:
 
 @pytest.mark.parametrize("name", ["threshold", "hpa"])
 def test_what_forgets_is_the_same_to_the_last_step(name: str) -> None:
-    case = case_of(workload(name, 60.0), restless(2))
+    case = case_of(workload(name, 60.0), restless(1.6))
     assert _cut(case, DAY_S).begin.size > 1
     one, parts = whole(case, DAY_S), in_pieces(case, warm_s=DAY_S)
     for field in ("asked", "ready", "backlog", "late", "billed"):
@@ -83,7 +83,7 @@ def test_what_forgets_is_the_same_to_the_last_step(name: str) -> None:
 
 
 def test_what_claims_to_forget_and_does_not_is_run_in_one_piece() -> None:
-    rate = np.concatenate([restless(1), rates(crowd(500.0, 3000.0, 1.5 * DAY_S), 60.0)])
+    rate = np.concatenate([restless(1), rates(crowd(500.0, 3000.0, 0.6 * DAY_S), 60.0)])
     one = replace(workload("hpa", 60.0), policy=PolicyChoice("ratchet", Ratchet(3600.0), Ratchet.Params()), behavior=NO_BEHAVIOR.absent)
     case = case_of(one, rate)
     assert _cut(case, DAY_S).begin.size > 1
@@ -108,7 +108,7 @@ def test_what_may_not_be_cut_is_one_piece(one: WorkloadSpec, warm_s: float) -> N
 
 def test_forecast_carries_a_week_from_piece_to_piece() -> None:
     """Cost within a hundredth, lateness within a quarter of what may be late; the first piece to the last step."""
-    case = case_of(workload("forecast", 85.0), restless(2.5))
+    case = case_of(workload("forecast", 85.0), restless(2.1))
     told: list[float] = []
     cut, one, parts = _cut(case, DAY_S), whole(case, DAY_S), in_pieces(case, warm_s=DAY_S, progress=told.append)
     steps, first = steps_of(parts), cut.length - int(cut.unscored[0])

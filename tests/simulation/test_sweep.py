@@ -25,7 +25,7 @@ def whole(specs: list[WorkloadSpec], rate: np.ndarray, arrivals: np.ndarray, war
     return run(case, warm_s=warm_s).score
 
 
-def testparts_of_say_what_one_piece_says() -> None:
+def test_parts_say_what_one_piece_says() -> None:
     """Three days at a minute in two parts: requests to the last, cost within a few parts in a thousand."""
     rate = rates(daily(1000.0, 3000.0, 3 * 86400.0), 60.0)
     arrivals = drawn(rate, 60.0, 1)
@@ -63,7 +63,7 @@ def test_a_schedule_is_not_cut() -> None:
 
 
 @given(st.integers(1, 40_000), st.integers(0, 6000), st.integers(1, 4), st.integers(1, 24))
-def testparts_of_tile_what_is_scored(steps: int, warm: int, every: int, most: int) -> None:
+def test_parts_tile_what_is_scored(steps: int, warm: int, every: int, most: int) -> None:
     warm = min(warm, steps - 1)
     begin, length, unscored = parts_of(steps, warm, 240, every, most)
     assert begin.size <= most
