@@ -264,6 +264,7 @@ async def test_slow_questions_hold_up_no_others(source: PrometheusSource, server
         assert not slow.done(), "quick questions have waited for the slow ones"
         assert most[-1] == SLOW_PLACES
         slow.cancel()
+        await asyncio.wait([slow])
 
 
 async def test_slow_question_that_turns_quick_is_quick_again(
@@ -276,6 +277,7 @@ async def test_slow_question_that_turns_quick_is_quick_again(
         asking = asyncio.create_task(ask_all(source, SLOW, 2 * BUDGET_S))
         await until_hang(most, PLACES)
         asking.cancel()
+        await asyncio.wait([asking])
 
 
 async def test_ranges_hold_up_no_ticks(source: PrometheusSource, server: FaultServer) -> None:
