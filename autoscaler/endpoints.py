@@ -63,14 +63,11 @@ def _label_names(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-class HttpSink(BaseModel):
-    """What every sink that is reached over HTTP has: an address, TLS, and what lets us in."""
+class HttpServer(BaseModel):
+    """How we are let in by a server, and how it is trusted. Secrets are named by file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: Annotated[str, AfterValidator(http_url)] | None = Field(default=None, repr=False)
-    url_file: str | None = None
-    """In place of ``url`` where that is a secret."""
     bearer_token_file: str | None = None
     username: str | None = None
     password_file: str | None = None
@@ -78,6 +75,14 @@ class HttpSink(BaseModel):
     cert_file: str | None = None
     key_file: str | None = None
     insecure_skip_verify: bool = False
+
+
+class HttpSink(HttpServer):
+    """What every sink that is reached over HTTP has: an address, TLS, and what lets us in."""
+
+    url: Annotated[str, AfterValidator(http_url)] | None = Field(default=None, repr=False)
+    url_file: str | None = None
+    """In place of ``url`` where that is a secret."""
     headers: Annotated[dict[str, str], NoDecode, BeforeValidator(from_json), AfterValidator(_headers)] = Field(
         default_factory=dict, repr=False
     )

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
 from autoscaler.core.types import Mode
-from autoscaler.endpoints import SINKS, AnySink, SinkName, from_json, http_url
+from autoscaler.endpoints import SINKS, AnySink, HttpServer, SinkName, from_json, http_url
 from autoscaler.errors import ConfigError
 
 PREFIX = "AUTOSCALER_"
@@ -70,19 +70,10 @@ def _namespace(value: str) -> str:
     return value
 
 
-class PrometheusEndpoint(BaseModel):
-    """One server with Prometheus' HTTP API. Secrets are named by file; ``lookback_delta_s`` None: the server's own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class PrometheusEndpoint(HttpServer):
+    """One server with Prometheus' HTTP API. ``lookback_delta_s`` None: the server's own."""
 
     url: Annotated[str, AfterValidator(http_url)] = Field(repr=False)
-    bearer_token_file: str | None = None
-    username: str | None = None
-    password_file: str | None = None
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    insecure_skip_verify: bool = False
     headers: Annotated[dict[str, str], NoDecode, BeforeValidator(from_json)] = Field(default_factory=dict, repr=False)
     lookback_delta_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 

@@ -35,7 +35,12 @@ BUDGET_S = 60.0
 WHOLE_EVERY_S = 300.0
 """A query's whole past is asked for again, for series that joined it, no more often than this."""
 
-_PATIENCE_TICKS = 64  # between two tries of a range that keeps failing
+_PATIENCE_TICKS = 64
+
+
+def pause_s(failures: int, interval_s: float) -> float:
+    """How long to leave a range alone that has failed so often in a row."""
+    return min(2.0**failures, _PATIENCE_TICKS) * interval_s
 
 
 @dataclass(slots=True)
@@ -181,7 +186,7 @@ class Backfill:
             if age == self._age:
                 course.want(*wanted)
                 course.failures += 1
-                course.retry_at_s = now_s + min(2**course.failures, _PATIENCE_TICKS) * self._interval_s
+                course.retry_at_s = now_s + pause_s(course.failures, self._interval_s)
         else:
             self._recorder.add(metrics.BACKFILLS, "ok")
             course.failures, course.retry_at_s = 0, -inf

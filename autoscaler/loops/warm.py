@@ -26,7 +26,7 @@ from autoscaler.core.spec import Call, GroupSpec, Query
 from autoscaler.core.types import Ints, Singles, TargetKind, Workload
 from autoscaler.core.warming import Walk, Warmed, present, walked, warm_rows, with_warmed
 from autoscaler.errors import AutoscalerError, PermanentError, TransientError
-from autoscaler.loops.backfill import BUDGET_S, Piece, pieces_of
+from autoscaler.loops.backfill import BUDGET_S, Piece, pause_s, pieces_of
 from autoscaler.loops.stepping import Answer, Walker
 from autoscaler.loops.wires import Wire
 from autoscaler.ports import MetricSource, Recorder
@@ -43,7 +43,6 @@ ROWS_MIN = 8
 """A past of fewer known rows is none: they are known from ticks just gone."""
 
 TRIES = 6
-_PATIENCE_TICKS = 64  # between two tries
 
 
 @dataclass(slots=True)
@@ -186,7 +185,7 @@ class WarmUps:
             self._recorder.add(metrics.WARM_UPS, "refused" if refused else "failed", amount=len(debt.wires))
             log.warning("no past is to be had of %d series, so their policies start cold: %s", len(debt.wires), error)
             return
-        debt.retry_at_s = self._clock.now() + min(2**debt.failures, _PATIENCE_TICKS) * self._interval_s
+        debt.retry_at_s = self._clock.now() + pause_s(debt.failures, self._interval_s)
         if (newer := self._debts.get(query)) is not None:
             debt.wires += newer.wires
         self._debts[query] = debt

@@ -20,6 +20,7 @@ from typing import Protocol, TypeAlias
 from autoscaler.core.types import Target, Workload
 from autoscaler.errors import StaleViewError
 from autoscaler.ports import Cluster, TargetFacts
+from autoscaler.testing.expect import expect
 
 
 class Harness(Protocol):
@@ -77,8 +78,8 @@ async def tells_what_it_was_not_asked_to_follow(harness: Harness) -> None:
     web = _named(harness, "web")
     await harness.create(web, 3)
     seen = harness.cluster.facts(web)
-    _expect(seen.state is Target.UNKNOWN, f"a workload that is not followed is UNKNOWN, not {seen}")
-    _expect(bool(seen.problem), "UNKNOWN comes with a sentence")
+    expect(seen.state is Target.UNKNOWN, f"a workload that is not followed is UNKNOWN, not {seen}")
+    expect(bool(seen.problem), "UNKNOWN comes with a sentence")
 
 
 async def follows_every_kind(harness: Harness) -> None:
@@ -89,13 +90,13 @@ async def follows_every_kind(harness: Harness) -> None:
     harness.cluster.follow(workloads)
     for index, workload in enumerate(workloads):
         seen = await _seen(harness, workload)
-        _expect(seen.replicas == index + 1, f"{workload} asks for {index + 1} replicas, seen: {seen}")
-        _expect(bool(seen.uid and seen.resource_version), f"{workload} has a uid and a resource version, seen: {seen}")
-        _expect(not seen.problem, f"nothing is wrong with {workload}, seen: {seen}")
-        _expect(seen.ordered == (workload.kind == "StatefulSet"), f"of the kinds here only a StatefulSet starts in order, seen: {seen}")
-        _expect(not seen.ready < 0, f"ready is a count or NaN, seen: {seen}")
+        expect(seen.replicas == index + 1, f"{workload} asks for {index + 1} replicas, seen: {seen}")
+        expect(bool(seen.uid and seen.resource_version), f"{workload} has a uid and a resource version, seen: {seen}")
+        expect(not seen.problem, f"nothing is wrong with {workload}, seen: {seen}")
+        expect(seen.ordered == (workload.kind == "StatefulSet"), f"of the kinds here only a StatefulSet starts in order, seen: {seen}")
+        expect(not seen.ready < 0, f"ready is a count or NaN, seen: {seen}")
     uids = {harness.cluster.facts(workload).uid for workload in workloads}
-    _expect(len(uids) == len(workloads), "no two targets share a uid")
+    expect(len(uids) == len(workloads), "no two targets share a uid")
 
 
 async def counts_ready_replicas(harness: Harness) -> None:
@@ -104,11 +105,11 @@ async def counts_ready_replicas(harness: Harness) -> None:
     await harness.create(web, 2)
     harness.cluster.follow([web])
     first = await _seen(harness, web)
-    _expect(first.ready in {0, 1, 2}, f"replicas that start are 0, 1 or 2 of 2 ready, not NaN: {first}")
+    expect(first.ready in {0, 1, 2}, f"replicas that start are 0, 1 or 2 of 2 ready, not NaN: {first}")
     await harness.make_ready(web)
     await _until_ready(harness, web, 2)
     last = harness.cluster.facts(web)
-    _expect((last.replicas, last.status_replicas) == (2, 2), f"two are asked for, two are there: {last}")
+    expect((last.replicas, last.status_replicas) == (2, 2), f"two are asked for, two are there: {last}")
 
 
 async def keeps_facts_that_did_not_change(harness: Harness) -> None:
@@ -123,7 +124,7 @@ async def keeps_facts_that_did_not_change(harness: Harness) -> None:
     await _until_asked(harness, other, 2)
     after = harness.cluster.facts(web)
     newer = after.resource_version != before.resource_version  # its own controller may have written meanwhile
-    _expect(after is before or newer, "another target's change replaces no facts of this one")
+    expect(after is before or newer, "another target's change replaces no facts of this one")
 
 
 async def sees_other_writers(harness: Harness) -> None:
@@ -136,8 +137,8 @@ async def sees_other_writers(harness: Harness) -> None:
         await harness.set_replicas(web, replicas)
         await _until_asked(harness, web, replicas)
     last = harness.cluster.facts(web)
-    _expect(last.uid == first.uid, "a change of the count is no new object")
-    _expect(last.resource_version != first.resource_version, "a change of the count is a new version")
+    expect(last.uid == first.uid, "a change of the count is no new object")
+    expect(last.resource_version != first.resource_version, "a change of the count is a new version")
 
 
 async def tells_what_does_not_exist(harness: Harness) -> None:
@@ -149,9 +150,9 @@ async def tells_what_does_not_exist(harness: Harness) -> None:
     for workload, word in ((name, "nowhere"), (namespace, "no-such-namespace"), (kind, "NoSuchKind")):
         await _until_state(harness, workload, Target.NOT_FOUND)
         problem = harness.cluster.facts(workload).problem
-        _expect(word in problem, f"the sentence about {workload} names {word!r}: {problem!r}")
+        expect(word in problem, f"the sentence about {workload} names {word!r}: {problem!r}")
     await harness.create(name, 1)
-    _expect((await _seen(harness, name)).replicas == 1, "a target that appears is followed without being asked for again")
+    expect((await _seen(harness, name)).replicas == 1, "a target that appears is followed without being asked for again")
 
 
 async def tells_a_new_object_of_the_same_name(harness: Harness) -> None:
@@ -166,7 +167,7 @@ async def tells_a_new_object_of_the_same_name(harness: Harness) -> None:
     await harness.create(web, 3)
     await _until_state(harness, web, Target.OK)
     second = harness.cluster.facts(web)
-    _expect(second.uid != first.uid, "another object has another uid")
+    expect(second.uid != first.uid, "another object has another uid")
     await _expect_stale(harness, web, first, 4, "the target of that name is another object now")
     await _expect_count(harness, web, 3, "a refused write changes nothing")
 
@@ -181,8 +182,8 @@ async def follows_only_the_last_wish(harness: Harness) -> None:
     await _seen(harness, other)
     kept = harness.cluster.facts(other)
     harness.cluster.follow([other])
-    _expect(harness.cluster.facts(web).state is Target.UNKNOWN, "what is not followed any more is UNKNOWN")
-    _expect(harness.cluster.facts(other).uid == kept.uid, "what is still followed stays known")
+    expect(harness.cluster.facts(web).state is Target.UNKNOWN, "what is not followed any more is UNKNOWN")
+    expect(harness.cluster.facts(other).uid == kept.uid, "what is still followed stays known")
     await harness.set_replicas(web, 5)
     harness.cluster.follow([web, other])
     await _until_asked(harness, web, 5)
@@ -198,7 +199,7 @@ async def writes_every_kind(harness: Harness) -> None:
         for replicas in (5, 0, 2):
             await harness.cluster.scale(workload, await _seen(harness, workload), replicas)
             now = harness.cluster.facts(workload)
-            _expect(
+            expect(
                 now.state is not Target.OK or now.replicas == replicas,
                 f"{workload} was set to {replicas}; an older count must not be served as current: {now}",
             )
@@ -226,7 +227,7 @@ async def refuses_a_stale_zero(harness: Harness) -> None:
     await harness.create(web, 0)
     harness.cluster.follow([web])
     zero = await _seen(harness, web)
-    _expect(zero.replicas == 0, f"zero replicas are 0, not unknown: {zero}")
+    expect(zero.replicas == 0, f"zero replicas are 0, not unknown: {zero}")
     await harness.set_replicas(web, 2)
     await _expect_stale(harness, web, zero, 1, "somebody woke it")
     await _until_asked(harness, web, 2)
@@ -256,7 +257,7 @@ async def lets_one_of_two_writers_win(harness: Harness) -> None:
     seen = await _seen(harness, web)
     outcomes = await asyncio.gather(*(harness.cluster.scale(web, seen, count) for count in (4, 5)), return_exceptions=True)
     stale = [outcome for outcome in outcomes if isinstance(outcome, StaleViewError)]
-    _expect(len(stale) == 1 and None in outcomes, f"one write lands and one is stale, got {outcomes}")
+    expect(len(stale) == 1 and None in outcomes, f"one write lands and one is stale, got {outcomes}")
     winner = (4, 5)[outcomes.index(None)]
     await _expect_count(harness, web, winner, f"the write that landed, {winner}, is the count")
 
@@ -276,10 +277,10 @@ async def knows_who_set_the_count(harness: Harness) -> None:
     harness.cluster.follow([web])
     await harness.cluster.scale(web, await _seen(harness, web), 4)
     ours = await harness.cluster.owner(web)
-    _expect(ours is not None and ours.ours, f"we set four, the owner is {ours}")
+    expect(ours is not None and ours.ours, f"we set four, the owner is {ours}")
     await harness.set_replicas(web, 5)
     theirs = await harness.cluster.owner(web)
-    _expect(theirs is not None and not theirs.ours and bool(theirs.manager), f"another writer set five, the owner is {theirs}")
+    expect(theirs is not None and not theirs.ours and bool(theirs.manager), f"another writer set five, the owner is {theirs}")
 
 
 CONTRACT: tuple[Check, ...] = (
@@ -325,7 +326,7 @@ async def _until_ready(harness: Harness, workload: Workload, replicas: int) -> N
 
 async def _expect_count(harness: Harness, workload: Workload, replicas: int, why: str) -> None:
     found = await harness.replicas(workload)
-    _expect(found == replicas, f"{why}: {workload} must ask for {replicas} replicas; it asks for {found}")
+    expect(found == replicas, f"{why}: {workload} must ask for {replicas} replicas; it asks for {found}")
 
 
 async def _expect_stale(harness: Harness, workload: Workload, seen: TargetFacts, replicas: int, why: str) -> None:
@@ -334,8 +335,3 @@ async def _expect_stale(harness: Harness, workload: Workload, seen: TargetFacts,
     except StaleViewError:
         return
     raise AssertionError(f"{why}: a write from the view before must raise StaleViewError; it went through for {workload}")
-
-
-def _expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - a condition, read as in assert
-    if not holds:
-        raise AssertionError(otherwise)

@@ -15,6 +15,7 @@ from autoscaler.core.health.remedies import Act
 from autoscaler.core.types import Workload
 from autoscaler.errors import StaleViewError
 from autoscaler.ports import PodActions, PodWatch
+from autoscaler.testing.expect import expect
 
 
 class Harness(Protocol):
@@ -86,16 +87,16 @@ async def knows_whose_pods_are(harness: Harness) -> None:
     seen: set[str] = set()
     for index, workload in enumerate(workloads):
         pods = await _ready(harness, workload, index + 1)
-        _expect(list(pods) == sorted(pods, key=lambda pod: pod.name), f"pods of {workload} are sorted by name, got {_names(pods)}")
+        expect(list(pods) == sorted(pods, key=lambda pod: pod.name), f"pods of {workload} are sorted by name, got {_names(pods)}")
         for pod in pods:
-            _expect(pod.uid not in seen, f"{pod.name} belongs to one workload")
+            expect(pod.uid not in seen, f"{pod.name} belongs to one workload")
             seen.add(pod.uid)
-            _expect(pod.namespace == harness.namespace and bool(pod.uid and pod.resource_version), f"it says who it is: {pod}")
-            _expect(pod.phase == "Running" and len(pod.containers) == 1, f"it says how it is: {pod}")
-            _expect(pod.containers[0].restarts == 0 and pod.containers[0].running, f"its container runs: {pod}")
-            _expect(pod.created_s > 0 and pod.containers[0].running_s > 0, f"times are seconds since the epoch: {pod}")
+            expect(pod.namespace == harness.namespace and bool(pod.uid and pod.resource_version), f"it says who it is: {pod}")
+            expect(pod.phase == "Running" and len(pod.containers) == 1, f"it says how it is: {pod}")
+            expect(pod.containers[0].restarts == 0 and pod.containers[0].running, f"its container runs: {pod}")
+            expect(pod.created_s > 0 and pod.containers[0].running_s > 0, f"times are seconds since the epoch: {pod}")
     told = _facts(harness)
-    _expect(seen <= {pod.uid for pod in told.pods}, "whatever is owned is among the facts")
+    expect(seen <= {pod.uid for pod in told.pods}, "whatever is owned is among the facts")
 
 
 async def knows_the_controllers(harness: Harness) -> None:
@@ -133,10 +134,10 @@ async def sees_a_crash(harness: Harness) -> None:
     await harness.until(lambda: _only(harness, web).containers[0].waiting == "CrashLoopBackOff")
     after = _only(harness, web)
     last = after.containers[0].ended
-    _expect(after.uid == before.uid and after.resource_version != before.resource_version, "the same pod in another version")
-    _expect(after.containers[0].restarts == 1 and last is not None and last.exit_code == 1, f"one restart, exit code 1: {after}")
+    expect(after.uid == before.uid and after.resource_version != before.resource_version, "the same pod in another version")
+    expect(after.containers[0].restarts == 1 and last is not None and last.exit_code == 1, f"one restart, exit code 1: {after}")
     now = _only(harness, other)
-    _expect(now is spared or now.resource_version != spared.resource_version, "another pod's crash replaces no facts of this one")
+    expect(now is spared or now.resource_version != spared.resource_version, "another pod's crash replaces no facts of this one")
 
 
 async def keeps_facts_that_did_not_change(harness: Harness) -> None:
@@ -145,10 +146,10 @@ async def keeps_facts_that_did_not_change(harness: Harness) -> None:
     await harness.create(web, 2)
     await _ready(harness, web, 2)
     first, second = _facts(harness), _facts(harness)
-    _expect(all(one is two for one, two in zip(first.pods, second.pods, strict=True)), "pods stay the same objects")
+    expect(all(one is two for one, two in zip(first.pods, second.pods, strict=True)), "pods stay the same objects")
     known = second.controllers or {}
-    _expect(all(known.get(uid) is each for uid, each in (first.controllers or {}).items()), "controllers stay the same objects")
-    _expect(first.scale_ups == {}, "scale-ups are somebody else's to know")
+    expect(all(known.get(uid) is each for uid, each in (first.controllers or {}).items()), "controllers stay the same objects")
+    expect(first.scale_ups == {}, "scale-ups are somebody else's to know")
 
 
 async def sees_a_pod_replaced(harness: Harness) -> None:
@@ -160,8 +161,8 @@ async def sees_a_pod_replaced(harness: Harness) -> None:
         await harness.remove(before)
         await _replaced(harness, workload, before)
         after = _only(harness, workload)
-        _expect((after.name == before.name) == (kind == "StatefulSet"), f"{kind}: {before.name} was replaced by {after.name}")
-        _expect(before.uid not in {pod.uid for pod in _facts(harness).pods}, f"{before.name} is gone")
+        expect((after.name == before.name) == (kind == "StatefulSet"), f"{kind}: {before.name} was replaced by {after.name}")
+        expect(before.uid not in {pod.uid for pod in _facts(harness).pods}, f"{before.name} is gone")
 
 
 async def tells_a_new_workload_of_the_same_name(harness: Harness) -> None:
@@ -173,7 +174,7 @@ async def tells_a_new_workload_of_the_same_name(harness: Harness) -> None:
     await harness.until(lambda: harness.watch.owned(web) == ())
     await harness.create(web, 1)
     second = await _ready(harness, web, 1)
-    _expect(not _uids(first) & _uids(second), "no pod of the first is one of the second")
+    expect(not _uids(first) & _uids(second), "no pod of the first is one of the second")
 
 
 async def keeps_namespaces_apart(harness: Harness) -> None:
@@ -182,7 +183,7 @@ async def keeps_namespaces_apart(harness: Harness) -> None:
     await harness.create(web, 1)
     await _ready(harness, web, 1)
     elsewhere = harness.watch.owned(web._replace(namespace="no-such-namespace"))
-    _expect(not elsewhere, f"a workload of another namespace owns none of these: {elsewhere}")
+    expect(not elsewhere, f"a workload of another namespace owns none of these: {elsewhere}")
 
 
 async def wakes_up_for_news(harness: Harness) -> None:
@@ -206,8 +207,8 @@ async def hears_of_kills(harness: Harness) -> None:
     await harness.until(lambda: pod.uid in _facts(harness).events)
     (event,) = _facts(harness).events[pod.uid]
     said = (event.reason, event.container, event.probe)
-    _expect(said == ("Killing", pod.containers[0].name, "liveness"), f"who was killed, and why: {event}")
-    _expect(event.at_s > 0, f"and when: {event}")
+    expect(said == ("Killing", pod.containers[0].name, "liveness"), f"who was killed, and why: {event}")
+    expect(event.at_s > 0, f"and when: {event}")
 
 
 async def knows_nodes(harness: Harness) -> None:
@@ -230,9 +231,9 @@ async def reads_a_pod_past_the_caches(harness: Harness) -> None:
     (pod,) = await _ready(harness, web, 1)
     await harness.crash(pod)
     fresh = await harness.actions.read(pod.namespace, pod.name)
-    _expect(fresh is not None and fresh.uid == pod.uid, f"it is the same pod: {fresh}")
-    _expect(fresh is not None and fresh.containers[0].restarts == 1, f"read after the crash, it shows it: {fresh}")
-    _expect(await harness.actions.read(pod.namespace, "nowhere") is None, "a pod that is not there is None")
+    expect(fresh is not None and fresh.uid == pod.uid, f"it is the same pod: {fresh}")
+    expect(fresh is not None and fresh.containers[0].restarts == 1, f"read after the crash, it shows it: {fresh}")
+    expect(await harness.actions.read(pod.namespace, "nowhere") is None, "a pod that is not there is None")
 
 
 async def removes_a_pod(harness: Harness) -> None:
@@ -244,7 +245,7 @@ async def removes_a_pod(harness: Harness) -> None:
         await harness.actions.remove(_act(pod, eviction=eviction), dry_run=False)
         await _replaced(harness, workload, pod)
         gone = await harness.actions.read(pod.namespace, pod.name)
-        _expect(gone is None or gone.leaving, f"{name}: {pod.name} is gone, or going")
+        expect(gone is None or gone.leaving, f"{name}: {pod.name} is gone, or going")
 
 
 async def only_tries_in_a_dry_run(harness: Harness) -> None:
@@ -255,7 +256,7 @@ async def only_tries_in_a_dry_run(harness: Harness) -> None:
         pod = await _read(harness, web)
         await harness.actions.remove(_act(pod, eviction=eviction), dry_run=True)
         same = await _read(harness, web)
-        _expect(same.uid == pod.uid and not same.leaving, "it is still there")
+        expect(same.uid == pod.uid and not same.leaving, "it is still there")
         await _expect_stale(harness, replace(_act(pod, eviction=eviction), uid="another"), "another uid", dry_run=True)
 
 
@@ -268,7 +269,7 @@ async def removes_only_what_was_seen(harness: Harness) -> None:
         await harness.crash(pod)
         await _expect_stale(harness, _act(pod, eviction=eviction), "it has changed since")
         now = await _read(harness, db)
-        _expect(now.uid == pod.uid and not now.leaving, "it is still there")
+        expect(now.uid == pod.uid and not now.leaving, "it is still there")
         await harness.remove(now)
         await _replaced(harness, db, now)
         await _expect_stale(harness, _act(now, eviction=eviction), "another has its name")
@@ -356,8 +357,3 @@ async def _expect_stale(harness: Harness, act: Act, why: str, *, dry_run: bool =
     except StaleViewError:
         return
     raise AssertionError(f"{why}: {act} must raise StaleViewError, and went through")
-
-
-def _expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - a condition, read as in assert
-    if not holds:
-        raise AssertionError(otherwise)

@@ -25,6 +25,7 @@ import numpy as np
 from autoscaler.core.spec import Query
 from autoscaler.errors import AnswerError, AutoscalerError, PermanentError, TransientError
 from autoscaler.ports import Matrix, MetricSource
+from autoscaler.testing.expect import expect
 
 START_S = 1_700_000_040.0
 """Where the checks' samples begin: a whole minute."""
@@ -106,7 +107,7 @@ async def answers_at_the_time_that_is_asked_for(harness: Harness) -> None:
         _equal(vector.values.dtype, np.dtype(np.float64), "the values' type")
         _equal(len(vector.labels), 1, "one set of labels for each value")
         _equal(vector.evaluated_at_s, at_s, "the time of evaluation")
-        _expect(isinstance(vector.source_now_s, float), "the source's own time is a float, NaN where unknown")
+        expect(isinstance(vector.source_now_s, float), "the source's own time is a float, NaN where unknown")
 
 
 async def keeps_series_apart(harness: Harness) -> None:
@@ -205,8 +206,8 @@ async def names_known_endpoints(harness: Harness) -> None:
         lambda: harness.source.range(lost, START_S, START_S, 60.0, BUDGET_S),
     ):
         error = await _error(ask(), PermanentError, "an unknown endpoint")
-        _expect("no-such-endpoint" in str(error), f"the error names the unknown endpoint: {error}")
-        _expect(known.endpoint in str(error), f"the error names the endpoints that there are: {error}")
+        expect("no-such-endpoint" in str(error), f"the error names the unknown endpoint: {error}")
+        expect(known.endpoint in str(error), f"the error names the endpoints that there are: {error}")
 
 
 async def translates_faults(harness: Harness) -> None:
@@ -220,9 +221,9 @@ async def translates_faults(harness: Harness) -> None:
             began_s = asyncio.get_running_loop().time()
             error = await _error(ask(harness, budget_s), expected, f"{fault.name} ({fault.value})")
             took_s = asyncio.get_running_loop().time() - began_s
-            _expect(took_s <= budget_s + SLACK_S, f"{fault.name}: a budget of {budget_s} s took {took_s:.2f} s")
-            _expect(len(str(error)) > len("error"), f"{fault.name}: the error is a sentence, not {str(error)!r}")
-            _expect(
+            expect(took_s <= budget_s + SLACK_S, f"{fault.name}: a budget of {budget_s} s took {took_s:.2f} s")
+            expect(len(str(error)) > len("error"), f"{fault.name}: the error is a sentence, not {str(error)!r}")
+            expect(
                 isinstance(error, AnswerError) == (fault is Fault.NOT_A_VECTOR),
                 f"{fault.name}: AnswerError is for wrong answers only: {error!r}",
             )
@@ -242,8 +243,8 @@ async def lets_go_when_cancelled(harness: Harness) -> None:
     await asyncio.wait([asked], timeout=_UNDER_WAY_S)
     asked.cancel()
     await asyncio.wait([asked], timeout=SLACK_S)
-    _expect(asked.done(), "a cancelled question ends at once")
-    _expect(asked.cancelled(), f"a cancelled question ends as cancelled, not {asked!r}")
+    expect(asked.done(), "a cancelled question ends at once")
+    expect(asked.cancelled(), f"a cancelled question ends as cancelled, not {asked!r}")
     if Fault.SILENT in harness.faults:
         await harness.mend()
     vector = await harness.source.instant(harness.query("load"), START_S, BUDGET_S)
@@ -261,10 +262,10 @@ async def closes_for_good(harness: Harness) -> None:
     _, pending = await asyncio.wait(asked, timeout=SLACK_S)
     for task in pending:
         task.cancel()
-    _expect(not pending, "a question under way ends when the source is closed")
+    expect(not pending, "a question under way ends when the source is closed")
     for task in asked:
         outcome = task.exception()
-        _expect(
+        expect(
             outcome is None or isinstance(outcome, TransientError),
             f"a question under way is answered or is a TransientError, not {outcome!r}",
         )
@@ -333,8 +334,3 @@ def _equal(found: object, expected: object, what: str) -> None:
 
 def _short(value: object) -> str:
     return np.array2string(value, threshold=20) if isinstance(value, np.ndarray) else f"{value!r}"
-
-
-def _expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - a condition, read as in assert
-    if not holds:
-        raise AssertionError(otherwise)

@@ -36,12 +36,7 @@ MANIFESTS = {
 class Real:
     """The harness of the contract: the rig's own client is the other hand."""
 
-    kinds: Sequence[tuple[str, str]] = (
-        ("apps/v1", "Deployment"),
-        ("apps/v1", "StatefulSet"),
-        ("apps/v1", "ReplicaSet"),
-        (objects.CUSTOM_API, objects.CUSTOM_KIND),
-    )
+    kinds: Sequence[tuple[str, str]] = objects.SCALABLE
 
     def __init__(self, plane: ControlPlane, namespace: str, cluster: KubernetesCluster) -> None:
         self._api, self.namespace, self.cluster = plane.api, namespace, cluster

@@ -31,12 +31,7 @@ MANIFESTS = {"Deployment": objects.deployment, "StatefulSet": objects.stateful_s
 class Real:
     """The harness of the contract."""
 
-    kinds: Sequence[tuple[str, str]] = (
-        ("apps/v1", "Deployment"),
-        ("apps/v1", "StatefulSet"),
-        ("apps/v1", "ReplicaSet"),
-        (objects.CUSTOM_API, objects.CUSTOM_KIND),
-    )
+    kinds: Sequence[tuple[str, str]] = objects.SCALABLE
 
     def __init__(self, plane: ControlPlane, namespace: str, watch: KubernetesPods, actions: KubernetesPodActions) -> None:
         self._api, self.namespace, self.watch, self.actions = plane.api, namespace, watch, actions

@@ -9,6 +9,8 @@ Rules = Sequence[Json]
 IMAGE = "rig.invalid/web:1"  # nothing pulls it: there is no node
 CUSTOM_API = "rig.autoscaler.dev/v1"
 CUSTOM_KIND = "Worker"
+SCALABLE = (("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"), ("apps/v1", "ReplicaSet"), (CUSTOM_API, CUSTOM_KIND))
+"""What the contracts' workloads are made of, as (api_version, kind)."""
 
 
 def deployment(namespace: str, name: str = "web", replicas: int = 1, requests: Mapping[str, str] | None = None) -> Json:
