@@ -138,7 +138,7 @@ def _others_alive(facts: Facts) -> Iterator[str]:
         if each.owner is not None:
             yield each.owner.uid
     if facts.nodes is None:
-        yield from {pod.node for pod in facts.pods}
+        yield from {pod.node for pod in facts.pods if pod.node}
     else:
         yield from (node.uid or name for name, node in facts.nodes.items())
 
@@ -271,6 +271,9 @@ class _Scene:
         """
         findings = []
         jobs: dict[str, Controller] = {}
+        places: dict[Subject, list[int]] = defaultdict(list)
+        for place, finding in enumerate(found):
+            places[finding.subject].append(place)
         for each in (self.facts.controllers or {}).values():
             if each.leaving:
                 continue
@@ -284,7 +287,8 @@ class _Scene:
                 findings.append(self._own(each.subject, Cause.CREATE_FAILED, failed))
             rollout = (rollouts.get(each.uid) or self.owners.rollout(each)) if each.kind == "Deployment" else None
             if rollout is not None and rollout.stuck is not None:
-                stuck = self._stuck(each.subject, rollout, rollout.stuck, found)
+                own = [place for place in places.get(each.subject, ()) if rollout.revision in found[place].revisions]
+                stuck = self._stuck(each.subject, rollout.stuck, found, own)
                 hidden = any(member.judged.pod.uid in lost for member in self.workloads.get(each.uid, ()))
                 findings += [replace(finding, due_s=inf) if hidden else finding for finding in stuck]
         for job in jobs.values():
@@ -293,9 +297,11 @@ class _Scene:
                 findings.append(self._own(_job_subject(job), Cause.JOB, failed))
         return findings
 
-    def _stuck(self, subject: Subject, rollout: Rollout, stuck: Condition, found: list[Finding]) -> list[Finding]:
-        """A rollout that was stuck before its pods were due for being unready tells of that; whatever else is due tells of the rollout."""
-        mine = [index for index, each in enumerate(found) if each.subject == subject and rollout.revision in each.revisions]
+    def _stuck(self, subject: Subject, stuck: Condition, found: list[Finding], mine: list[int]) -> list[Finding]:
+        """A rollout that was stuck before its pods were due for being unready tells of that; whatever else is due tells of the rollout.
+
+        ``mine``: where among those found the findings of its revision stand.
+        """
         late = {index for index in mine if found[index].cause is Cause.UNREADY and found[index].due_s > stuck.since_s}
         telling = [index for index in mine if index not in late and found[index].is_due(self.moments.at_s)]
         note = f"its rollout is stuck ({stuck.reason}): consider `kubectl rollout undo`"

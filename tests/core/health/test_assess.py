@@ -383,3 +383,11 @@ def test_nothing_that_an_object_may_say_makes_it_fail(shown: list[Pod], *, known
 
 def test_a_node_that_is_not_named_is_none() -> None:
     assert Ward().due(60, pod(node=""), nodes=[Node("")]) == []
+
+
+def test_a_pod_that_no_node_has_yet_brings_no_nameless_node_to_life() -> None:
+    """Where nodes may not be read, their names stand for them; "" is nobody, and whoever is looked for by it has not been found."""
+    shown = facts(START_S, [pod("web-1-a"), pod("web-1-b", node="")])
+    _, assessment = assess(begin(), replace(shown, nodes=None))
+    assert "node-1" in assessment.alive
+    assert "" not in assessment.alive
