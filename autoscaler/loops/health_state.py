@@ -20,7 +20,7 @@ from autoscaler.clock import Clock
 from autoscaler.core.health.assess import begin
 from autoscaler.core.health.caps import Ledger
 from autoscaler.core.health.findings import Key
-from autoscaler.core.health.lifecycle import Incident, Phase
+from autoscaler.core.health.lifecycle import IMPORTANCE, Incident
 from autoscaler.core.health.monitor import State
 from autoscaler.core.health.report import Done
 from autoscaler.core.health.saved import done_from_json, done_to_json, from_json, to_json
@@ -42,8 +42,8 @@ READ_AGAIN_S = 2.0
 GIVE_UP_S = 30.0
 """What cannot be read for so long at the start is lost: what is wrong by then is taken for old, and not told of."""
 
-PODS_KEPT = (20, 3, 0)
-"""So many pods of each incident are named in a save: fewer, where it would be too large."""
+PODS_KEPT = (3, 0)
+"""So many pods of each incident are named in a save that would be too large with ``saved.PODS_MAX`` of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _encoded(now: Saved) -> bytes:
     incidents = sorted(now.state.incidents.values(), key=_importance)
     rows = to_json(incidents, now.state.breakers, now.ledger) | {"done": done_to_json(now.done)}
     body = msgspec.json.encode(rows)
-    for pods in PODS_KEPT[1:]:
+    for pods in PODS_KEPT:
         if len(body) <= _ROOM:
             return body
         rows["done"] = []
@@ -167,12 +167,11 @@ def _encoded(now: Saved) -> bytes:
 
 
 _ROOM = SHARD_MAX - 100
-_ORDER = {Phase.FIRING: 0, Phase.FLAPPING: 0, Phase.PENDING: 1, Phase.RESOLVED: 2}
 
 
 def _importance(incident: Incident) -> tuple[int, float, Key]:
     """First what people know of, oldest first."""
-    return _ORDER[incident.phase], incident.opened_s, incident.finding.key
+    return IMPORTANCE[incident.phase], incident.opened_s, incident.finding.key
 
 
 def _name_fewer(rows: Sequence[dict[str, Any]], pods: int) -> None:

@@ -8,14 +8,12 @@ from math import isnan
 from typing import Any
 
 from autoscaler.core.health.findings import Key
-from autoscaler.core.health.lifecycle import Incident, Phase
+from autoscaler.core.health.lifecycle import IMPORTANCE, Incident
 from autoscaler.core.health.redact import one_line
 from autoscaler.core.health.report import Done, Evidence
 from autoscaler.core.health.taxonomy import CAUSE_TEXT, exit_meaning
 
 PODS_SHOWN = 20
-
-_OPEN = {Phase.FLAPPING: 0, Phase.FIRING: 0, Phase.PENDING: 1, Phase.RESOLVED: 2}
 
 
 def row(incident: Incident, done: Iterable[Done], policies: Iterable[str], evidence: Evidence | None) -> dict[str, Any]:
@@ -67,7 +65,7 @@ def withheld(evidence: Evidence) -> dict[str, Any]:
 
 def by_importance(incidents: Iterable[Incident]) -> list[Incident]:
     """Open ones first, then the newest."""
-    return sorted(incidents, key=lambda each: (_OPEN[each.phase], -each.opened_s, each.finding.key))
+    return sorted(incidents, key=lambda each: (IMPORTANCE[each.phase], -each.opened_s, each.finding.key))
 
 
 def series(incidents: Mapping[Key, Incident]) -> Iterator[tuple[tuple[str, ...], float]]:

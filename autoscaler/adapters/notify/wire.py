@@ -42,8 +42,6 @@ _Stamp: TypeAlias = tuple[str | tuple[int, int, int] | None, ...]
 class Answer:
     """A 2xx; ``text`` is all that was read of it."""
 
-    status: int
-    content_type: str
     text: str
 
     @property
@@ -116,7 +114,7 @@ class Wire:
             async with session.post(url, data=body, headers=headers, allow_redirects=False, proxy=_proxy_for(url)) as response:
                 text = (await _read(response)).decode(errors="replace")
                 if HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
-                    return Answer(response.status, response.content_type, text)
+                    return Answer(text)
                 raise self._refusal(response, _concealed(text, secrets))
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLError, aiohttp.ClientSSLError) as error:
             raise TransientError(
@@ -140,7 +138,7 @@ class Wire:
             return float(told)
         try:
             until = parsedate_to_datetime(told)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         return max(0.0, (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - self._clock.now())
 

@@ -102,8 +102,10 @@ def _is_ill(symptoms: tuple[Symptom, ...], at_s: float) -> bool:
 
 def _shared(assessment: Assessment, limits: Limits) -> Iterator[str]:
     """What several workloads that fell ill lately have in common. Where all pods run on one node, sharing that tells nothing."""
-    nodes = {each.judged.pod.node for members in assessment.workloads.values() for each in members} - {""}
     recent = [each for each in assessment.due() if each.cause in BROKEN and assessment.at_s - each.since_s <= limits.recent_s]
+    if len(recent) < limits.shared_min:
+        return
+    nodes = {each.judged.pod.node for members in assessment.workloads.values() for each in members} - {""}
     common: dict[str, set[str]] = defaultdict(set)
     for finding in recent:
         for sign in _signs(finding, with_nodes=len(nodes) > 1):

@@ -139,8 +139,7 @@ class Pod:
     @property
     def is_ready(self) -> bool:
         """Its condition Ready is True."""
-        found = condition(self.conditions, "Ready")
-        return found is not None and found.status == "True"
+        return is_true(self.conditions, "Ready")
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ class Phase(StrEnum):
     RESOLVED = "resolved"
 
 
+IMPORTANCE: Mapping[Phase, int] = {Phase.FIRING: 0, Phase.FLAPPING: 0, Phase.PENDING: 1, Phase.RESOLVED: 2}
+"""Incidents in the order in which people want to know of them."""
+
+
 class Kind(StrEnum):
     """What has become of an incident; ``REMEDY``: something was done about it, or refused for a new reason."""
 

@@ -175,7 +175,6 @@ _FLAGGED = re.compile(rf"{_SUFFIX} {{1,8}}(?!-){_VALUE}")
 _SPACED = re.compile(rf"{_SUFFIX} {{1,8}}: {{1,8}}{_VALUE}")
 _PROSE = re.compile(r"s? (?:is|was|to)(?: now)?:? {1,3}(?=\S{0,200}\d)" + _VALUE)
 _SHORT_ASSIGNED = re.compile(rf"[0-9_]{{0,3}}+(?:{_QUOTE}|\])?(?P<sign>{_EQUALS}){_VALUE}")
-_REST = re.compile(r"[^\n]*+")
 
 _FLAG_BACK = 60
 _BLOCK_MARKS = frozenset({"|", ">", "|-", ">-", "|+", ">+"})

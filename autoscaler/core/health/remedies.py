@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from autoscaler.core.health.breaker import Breakers
 from autoscaler.core.health.caps import Caps, Ledger, back_off_s, is_of_lineage, replacements
-from autoscaler.core.health.facts import Controller, Node, Pod, is_true
+from autoscaler.core.health.facts import Controller, Node, Pod, condition
 from autoscaler.core.health.findings import Finding, PodRef
 from autoscaler.core.health.owners import Rollout
 from autoscaler.core.health.taxonomy import CRASHES, Cause, Waits
@@ -210,7 +210,7 @@ def _by_owner(case: Case, allowed: Allowed) -> Iterator[Refuse]:
 def _by_place(case: Case, allowed: Allowed) -> Iterator[Refuse]:  # noqa: ARG001 - one shape for all checks
     if case.finding.cause is Cause.FAILED:
         return  # its node has ended it already
-    ready = None if case.node is None else next((each for each in case.node.conditions if each.type == "Ready"), None)
+    ready = None if case.node is None else condition(case.node.conditions, "Ready")
     if case.node is None or ready is None:
         yield Refuse(Refusal.NODE_UNKNOWN, "" if case.fresh is None else case.fresh.node)
     elif ready.status != "True" or case.node.unreachable:
@@ -232,7 +232,7 @@ def _crash_loop(case: Case, waits: Waits) -> Iterator[Refuse]:
 def _creating(case: Case, waits: Waits) -> Iterator[Refuse]:
     yield from _lasted(case, waits.creating_remedy_s)
     node = "" if case.fresh is None else case.fresh.node
-    if not any(each.node and each.node != node and is_true(each.conditions, "Ready") for each in case.siblings):
+    if not any(each.node and each.node != node and each.is_ready for each in case.siblings):
         yield Refuse(Refusal.NO_SIBLING_ELSEWHERE)
 
 
