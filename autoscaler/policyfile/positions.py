@@ -84,27 +84,36 @@ class Node:
         return self.key_mark(tuple(above))
 
 
+class _Part(NamedTuple):
+    """A part of a text: characters from ``begin`` up to ``end``, whole lines at the front, and how many lines are before it."""
+
+    begin: int
+    end: int
+    line: int
+
+
 class Document:
     """One document of a file. ``problems`` are those of its structure: duplicate keys, unknown tags, large aliases.
 
     Once it is checked, :meth:`release` lets go of its tree, most of what a policy weighs; whoever asks for a place in it later waits
-    for its file to be parsed again.
+    for its part of the file to be parsed again.
     """
 
-    __slots__ = ("_number", "_root", "_text", "file", "problems")
+    __slots__ = ("_part", "_root", "_text", "file", "problems")
 
-    def __init__(self, file: str, root: Node, problems: list[Problem], source: tuple[str, int]) -> None:
-        """``source``: the text of the file, and which of its documents this is."""
+    def __init__(self, file: str, root: Node, problems: list[Problem], source: tuple[str, _Part]) -> None:
+        """``source``: the text of the file, and where in it this is."""
         self.file, self.problems = file, problems
         self._root: Node | None = root
-        self._text, self._number = source
+        self._text, self._part = source
 
     @property
     def root(self) -> Node:
         """The value that the document is."""
         if self._root is not None:
             return self._root
-        return parse(self.file, self._text)[0][self._number].root
+        begin, end, line = self._part
+        return parse(self.file, "\n" * line + self._text[begin:end])[0][0].root
 
     def release(self) -> None:
         """Forget the tree until somebody asks for it."""
@@ -124,10 +133,15 @@ def parse(file: str, text: str) -> tuple[list[Document], list[Problem]]:
         return documents, [problem]
     builder = _Builder(file)
     try:
+        begin = line = 0
+        text = text.removeprefix("\ufeff")  # which the parser passes over without counting it
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             found = builder.feed(event)
+            if isinstance(event, yaml.DocumentStartEvent) and event.start_mark is not None:
+                begin, line = event.start_mark.index - event.start_mark.column, event.start_mark.line
             if found is not None:
-                documents.append(Document(file, *found, (text, len(documents))))
+                end = len(text) if event.end_mark is None else event.end_mark.index
+                documents.append(Document(file, *found, (text, _Part(begin, end, line))))
     except yaml.MarkedYAMLError as error:
         return documents, [syntax_problem(file, text, error)]
     except _TooDeepError as error:

@@ -161,3 +161,30 @@ def test_any_bytes_give_text_or_a_problem(content: bytes) -> None:
     except UnicodeDecodeError:
         assert problem is not None
         assert problem.text.endswith("is not UTF-8; save the file as UTF-8")
+
+
+PARTS = [
+    "a: 1\nb: [x, {c: 2}]\n",
+    "# Über den Wolken\nname: größer ☃ 𝄞\n",
+    "  indented:\n    - one\n    - two  # zwei\n",
+    "base: &base {x: 1}\nthere: *base\nmore: {<<: *base, y: 2}\n",
+    "text: |\n  --- no document\n  ... nor an end\nlast: 'it''s'\n",
+    "- 1\n- {k: v}\n",
+    "",
+    "# nothing but words\n",
+]
+
+
+@given(
+    parts=st.lists(st.sampled_from(PARTS), min_size=1, max_size=6),
+    first=st.sampled_from(["", "---\n", "%YAML 1.1\n---\n", "\ufeff", "# Größe\n\n---  # here\n"]),
+    between=st.sampled_from(["---\n", "...\n---\n", "...\n# bis später\n---\n", "--- # noch eins\n"]),
+    newline=st.sampled_from(["\n", "\r\n"]),
+)
+def test_a_document_that_was_released_is_read_again_as_it_was(parts: list[str], first: str, between: str, newline: str) -> None:
+    text = (first + between.join(parts)).replace("\n", newline)
+    documents, _ = parse("f.yaml", text)
+    before = [repr(document.root) for document in documents]
+    for document in documents:
+        document.release()
+    assert [repr(document.root) for document in documents] == before
