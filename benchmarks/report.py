@@ -9,7 +9,7 @@ import numpy as np
 from autoscaler.cli.report.charts import Axis, Chart, Line, Points, svg
 from autoscaler.cli.report.page import heading, page, paragraph, preformatted, table
 from autoscaler.simulation.run import RISK
-from benchmarks.summary import COLUMNS, FIGURES, HEAD, Row, case_words, cases, duels, summary
+from benchmarks.summary import COLUMNS, FIGURES, HEAD, Row, case_words, cases, duels, plain, summary
 
 POLICIES = ("forecast", "hpa", "movingAverage", "threshold", "hpa-other", "hpa-tuned", "knative", "reactive")
 """In the order of their colours."""
@@ -62,15 +62,11 @@ def _fleets(rows: Sequence[Row]) -> list[str]:
 def _short(rows: Sequence[Row]) -> list[list[str]]:
     found = summary(rows)
     fleets = _fleets(rows)
-    lines = [[words, *(_figure(found[fleet][name]) for fleet in fleets)] for name, words in FIGURES.items()]
-    lines += [[f"cost with {noise} noise ÷ without", _figure(value)] for noise, value in found["noise"].items()]
-    lines += [[f"unseen shapes: {name.replace('_', ' ')}", _figure(value)] for name, value in found.get("unseen shapes", {}).items()]
+    lines = [[words, *(plain(found[fleet][name]) for fleet in fleets)] for name, words in FIGURES.items()]
+    lines += [[f"cost with {noise} noise ÷ without", plain(value)] for noise, value in found["noise"].items()]
+    lines += [[f"unseen shapes: {name.replace('_', ' ')}", plain(value)] for name, value in found.get("unseen shapes", {}).items()]
     cold = found.get("cold", {})
-    return lines + [[f"first day, no history: {name.replace('_', ' ')}", _figure(value)] for name, value in cold.items()]
-
-
-def _figure(value: object) -> str:
-    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+    return lines + [[f"first day, no history: {name.replace('_', ' ')}", plain(value)] for name, value in cold.items()]
 
 
 def _curves(rows: Sequence[Row]) -> list[str]:

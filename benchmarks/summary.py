@@ -227,10 +227,10 @@ def markdown(rows: Sequence[Row]) -> str:
     """The figures as the README has them: the headline's, then each trace over all draws, losers first."""
     found, all_duels = summary(rows), duels(rows)
     fleets = [name for name in found if name.endswith("replicas")]
-    words = [[text, *(_plain(found[fleet][name]) for fleet in fleets)] for name, text in FIGURES.items()]
-    words += [[f"cost with {noise} noise ÷ without", _plain(value), "-"] for noise, value in found["noise"].items()]
+    words = [[text, *(plain(found[fleet][name]) for fleet in fleets)] for name, text in FIGURES.items()]
+    words += [[f"cost with {noise} noise ÷ without", plain(value), "-"] for noise, value in found["noise"].items()]
     for group in ("unseen shapes", "cold"):
-        words += [[f"{group}: {name.replace('_', ' ')}", _plain(value), "-"] for name, value in found.get(group, {}).items()]
+        words += [[f"{group}: {name.replace('_', ' ')}", plain(value), "-"] for name, value in found.get(group, {}).items()]
     mean = []
     for fleet in (10.0, 20.0):
         shapes = [each for each in all_duels if each["trace"] in SHAPES and each["fleet"] == fleet]
@@ -245,7 +245,8 @@ def _table(head: Sequence[str], lines_: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines_)]
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """A figure as people read it."""
     return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 

@@ -27,6 +27,7 @@ import numpy as np
 from autoscaler.core.behavior import NO_BEHAVIOR
 from autoscaler.core.columns import full, revised
 from autoscaler.core.policy import Proposal, Traits, View, param
+from autoscaler.core.startup import UNKNOWN_S
 from autoscaler.core.types import Floats, Ints, Singles
 from policies.forecasting.predict import HISTORY_BEATS, Lesson, Outlook, learnt, observed, outlook
 from policies.forecasting.replay import Past, band_of, came_of, chosen, needed_of, outlook_of, replayed, with_sums_of
@@ -48,7 +49,6 @@ _HISTORY_S = 1800.0
 _COLD_S = 7200.0
 _COLD_SHARE = 0.8
 _COLD_HOLD_S = 300.0
-_STARTUP_S = 60.0
 _FLOOD_MIN, _FLOOD_MAX = 2.0, 32.0
 _FLOOD_HIGHEST = 1.2
 _CHOOSE_S = 60.0
@@ -140,7 +140,7 @@ def _known(beats: Singles) -> Floats:
 
 def _lead(view: View, params: ForecastParams, state: ForecastState, beat_s: float, beats: int) -> Ints:
     """The lead in beats ``[n]``, no longer than what is remembered of the past."""
-    startup = np.where(np.isfinite(view.startup_s), view.startup_s, _STARTUP_S)
+    startup = np.where(np.isfinite(view.startup_s), view.startup_s, UNKNOWN_S)
     added = np.where(view.ordered, np.clip(np.ceil(state.error_slow), 1.0, _ORDERED_MAX), 1.0) if view.ordered.any() else 1.0
     lead = np.ceil((startup * added + params.metric_lag_s) / beat_s - 1e-9)
     return np.asarray(np.clip(lead, 1, max(1, min(RING - 2, beats - HISTORY_BEATS - 1))), dtype=np.int64)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ from benchmarks.hpa.server import DEPLOYMENTS, HPAS, ApiServer
 from benchmarks.hpa.source import GROUP, METRIC, NAMESPACE, VERSION, ExternalMetrics, PrometheusPush, name_of
 from benchmarks.hpa.steps import TARGET, load_of
 from tests.cluster.rig import ControlPlane, Prometheus
-from tests.cluster.rig.certificates import trust
+from tests.cluster.rig.certificates import serving, trust
 from tests.cluster.rig.objects import deployment
-from tests.cluster.rig.process import Process
+from tests.cluster.rig.process import Process, ahead
+from tests.cluster.rig.service import policy
 
 Json = dict[str, Any]
 
@@ -71,13 +71,11 @@ async def rig(folder: Path, counts: Sequence[int]) -> AsyncIterator[Rig]:
         plane.stop("manager")
         prometheus = stack.enter_context(Prometheus(folder / "prometheus", flags=["--web.enable-remote-write-receiver"]))
         for process in (plane.process("etcd"), plane.process("apiserver"), prometheus.process):
-            _ahead(process.pid)
-        _ahead("self")
+            ahead(process.pid, -AHEAD)
+        ahead("self", -AHEAD)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)))
         external = ExternalMetrics([load_of(count) for count in counts])
-        certificate = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        certificate.load_cert_chain(plane.folder / "server.crt", plane.folder / "server.key")
-        runner, port = await external.serve(certificate)
+        runner, port = await external.serve(serving(plane.folder))
         stack.push_async_callback(runner.cleanup)
         api = ApiServer(session, plane.server, trust(plane.folder, "admin"))
         push = PrometheusPush(session, prometheus.url)
@@ -119,7 +117,7 @@ async def hpa(rig: Rig, interval_s: float) -> AsyncIterator[Callable[[], int]]:
     await rig.api.make(collection, (_hpa(number) for number in range(rig.workloads)))
     process = rig.plane.process("manager")
     process.start()  # plane.start() would wait for it, and hold up the loop that it asks for loads
-    _ahead(process.pid)
+    ahead(process.pid, -AHEAD)
     try:
         yield lambda: process.pid
     finally:
@@ -149,7 +147,9 @@ def _hpa(number: int) -> Json:
 @asynccontextmanager
 async def own(rig: Rig, interval_s: float) -> AsyncIterator[Callable[[], int]]:
     """Our service with a policy and a query for each Deployment."""
-    policies = [_policy(number, interval_s) for number in range(rig.workloads)]
+    names = [name_of(number) for number in range(rig.workloads)]
+    queries = [f'sum({METRIC}{{namespace="{NAMESPACE}",app="{name}"}})' for name in names]
+    policies = [policy(NAMESPACE, name, **_spec(interval_s, {"query": query})) for name, query in zip(names, queries, strict=True)]
     async with _service(rig, policies) as process:
         yield lambda: process.pid
 
@@ -157,36 +157,22 @@ async def own(rig: Rig, interval_s: float) -> AsyncIterator[Callable[[], int]]:
 @asynccontextmanager
 async def many(rig: Rig, interval_s: float) -> AsyncIterator[Callable[[], int]]:
     """Our service with one policy for all Deployments, and one query."""
-    spec = _spec(interval_s, f'sum by (namespace, app) ({METRIC}{{namespace="{NAMESPACE}"}})')
-    spec["metrics"][0]["prometheus"]["labels"] = {"namespace": "namespace", "name": "app"}
-    spec = {"targets": {"kind": "Deployment", "selector": {"matchLabels": MANY_LABEL}}, **spec}
-    async with _service(rig, [_scaling_policy("everything", spec)]) as process:
+    query = f'sum by (namespace, app) ({METRIC}{{namespace="{NAMESPACE}"}})'
+    spec = _spec(interval_s, {"query": query, "labels": {"namespace": "namespace", "name": "app"}})
+    targets = {"kind": "Deployment", "selector": {"matchLabels": MANY_LABEL}}
+    async with _service(rig, [policy(NAMESPACE, "everything", scaleTargetRef=None, targets=targets, **spec)]) as process:
         yield lambda: process.pid
 
 
 CONTROLLERS = {"hpa": hpa, "own": own, "many": many}
 
 
-def _policy(number: int, interval_s: float) -> Json:
-    name = name_of(number)
-    spec = _spec(interval_s, f'sum({METRIC}{{namespace="{NAMESPACE}",app="{name}"}})')
-    return _scaling_policy(name, {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}, **spec})
-
-
-def _spec(interval_s: float, query: str) -> Json:
+def _spec(interval_s: float, prometheus: Json) -> Json:
     return {
-        "minReplicas": 1,
-        "maxReplicas": 40,
         "interval": f"{interval_s:g}s",
-        "metrics": [{"name": "queue", "prometheus": {"query": query}, "target": {"averageValue": str(TARGET)}}],
+        "metrics": [{"name": "queue", "prometheus": prometheus, "target": {"averageValue": str(TARGET)}}],
         "policy": {"type": "hpa"},
-        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
     }
-
-
-def _scaling_policy(name: str, spec: Json) -> Json:
-    metadata = {"name": name, "namespace": NAMESPACE}
-    return {"apiVersion": "autoscaler.dev/v1alpha1", "kind": "ScalingPolicy", "metadata": metadata, "spec": spec}
 
 
 @asynccontextmanager
@@ -199,8 +185,8 @@ async def _service(rig: Rig, policies: list[Json]) -> AsyncIterator[Process]:
     folder = rig.folder / "policies"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for policy in policies:
-        (folder / f"{policy['metadata']['name']}.yaml").write_text(yaml.safe_dump(policy, sort_keys=False))
+    for each in policies:
+        (folder / f"{each['metadata']['name']}.yaml").write_text(yaml.safe_dump(each, sort_keys=False))
     command = [sys.executable, "-P", "-m", "autoscaler", "run", str(folder), "--prometheus", rig.prometheus.url, "--state", "kubernetes"]
     command += ["--kubeconfig", str(rig.plane.kubeconfig), "--host", "127.0.0.1", "--port", "0", "--log-format", "json"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AUTOSCALER_")}
@@ -208,7 +194,7 @@ async def _service(rig: Rig, policies: list[Json]) -> AsyncIterator[Process]:
     log.unlink(missing_ok=True)
     process = Process("autoscaler", command, log, environment)
     process.start()
-    _ahead(process.pid)
+    ahead(process.pid, -AHEAD)
     try:
         while "listening on" not in log.read_text():
             _ = process.pid  # raises, with the end of its log, when it has ended
@@ -216,9 +202,3 @@ async def _service(rig: Rig, policies: list[Json]) -> AsyncIterator[Process]:
         yield process
     finally:
         process.stop(20)
-
-
-def _ahead(process: int | str) -> None:
-    """Set the nice value of a process's scheduling group: where these are, a process's own counts only inside its session."""
-    with suppress(OSError):
-        Path(f"/proc/{process}/autogroup").write_text(str(-AHEAD), encoding="ascii")

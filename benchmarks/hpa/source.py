@@ -36,7 +36,6 @@ class ExternalMetrics:
 
     def __init__(self, loads: list[int]) -> None:
         self.loads = loads
-        self.asked = 0
 
     async def serve(self, certificate: ssl.SSLContext) -> tuple[web.AppRunner, int]:
         """Start; what to clean up at the end, and the port."""
@@ -55,7 +54,6 @@ class ExternalMetrics:
         return web.json_response(body)
 
     async def _value(self, request: web.Request) -> web.Response:
-        self.asked += 1
         app = request.query["labelSelector"].removeprefix("app=")
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         item = {"metricName": METRIC, "metricLabels": {"app": app}, "timestamp": stamp, "value": str(self.loads[number_of(app)])}

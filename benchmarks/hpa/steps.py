@@ -89,14 +89,6 @@ class Journal:
                 answered.append(first_s - at_s)
         return answered[::-1], missed
 
-    def open(self) -> int:
-        """Workloads whose last step has no answer yet."""
-        last = {step.workload: (at_s, step) for at_s, step in self.stepped}
-        return sum(
-            not any(seen_s >= at_s and count == step.count for seen_s, count in self.written.get(workload, ())[-3:])
-            for workload, (at_s, step) in last.items()
-        )
-
 
 def percentiles(seconds: Sequence[float]) -> tuple[float, float, float]:
     """Median, 99th percentile and maximum; NaN of nothing."""

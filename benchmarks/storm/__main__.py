@@ -23,6 +23,7 @@ from benchmarks.storm.cluster import FirstSeen, Size, name_of
 from benchmarks.storm.figures import Figures, broken_promises, table
 from tests.cluster.rig import Api, Audit, ControlPlane, Process, UnreachableError, wait_until
 from tests.cluster.rig.paths import ROOT
+from tests.cluster.rig.process import ahead
 
 Json = dict[str, Any]
 
@@ -133,7 +134,7 @@ def serving(storm: Storm) -> Iterator[Path]:
     process = Process("service", command, storm.folder / "service.log", environment)
     process.start()
     for pid in (os.getpid(), process.pid, *(storm.plane.process(name).pid for name in ("etcd", "apiserver"))):
-        _ahead(pid)
+        ahead(pid, -AHEAD)
     try:
         wait_until("the service listens", lambda: "http://127.0.0.1" in process.log.read_text(), timeout_s=60)
         storm.address = re.findall(r"^(http://\S+)$", process.log.read_text(), re.MULTILINE)[0]
@@ -141,12 +142,6 @@ def serving(storm: Storm) -> Iterator[Path]:
         yield target
     finally:
         process.stop()
-
-
-def _ahead(pid: int) -> None:
-    """What is measured goes before what else runs on the machine, where we may say so: each session of processes has one nice value."""
-    with suppress(OSError):
-        Path(f"/proc/{pid}/autogroup").write_text(str(-AHEAD), encoding="ascii")
 
 
 def _rules(path: Path) -> list[Json]:

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster.hpa.cases import CPU_INITIALIZATION_S, DOWNSCALE_WINDOW_S, NAMESPACE, READINESS_DELAY_S, cases
@@ -13,6 +13,7 @@ from tests.cluster.hpa.server import APIS, FakeApis, Target
 from tests.cluster.rig import ControlPlane
 from tests.cluster.rig.aggregated import register, served
 from tests.cluster.rig.certificates import trust
+from tests.cluster.rig.process import ahead
 
 MANAGER_FLAGS = (
     "--horizontal-pod-autoscaler-sync-period=1s",
@@ -32,7 +33,7 @@ def lockstep(folder: Path, count: int, passes: int, seed: int) -> list[Target]:
     with _undisturbed(), ControlPlane(folder, controllers=controllers, flags=flags) as plane:
         plane.stop("manager")
         for component in ("etcd", "apiserver"):
-            _ahead(plane.process(component).pid, -AHEAD)
+            ahead(plane.process(component).pid, -AHEAD)
         plane.api.create_namespace(NAMESPACE)
         targets = [Target(case, seed, passes) for case in cases(count, seed)]
         fake = FakeApis(targets, plane.server, trust(folder, "admin"))
@@ -43,7 +44,7 @@ def lockstep(folder: Path, count: int, passes: int, seed: int) -> list[Target]:
             for target in targets:
                 plane.api.create(target.case.manifest())
             plane.start("manager")
-            _ahead(plane.process("manager").pid, -AHEAD)
+            ahead(plane.process("manager").pid, -AHEAD)
             deadline = time.monotonic() + 30 + passes * PASS_S
             finished: Future[bool] = asyncio.run_coroutine_threadsafe(fake.finished.wait(), loop)
             while not finished.done() and time.monotonic() < deadline:
@@ -63,17 +64,11 @@ def _undisturbed() -> Iterator[None]:
     Two thirds of a core are enough, but a request that waits for its turn makes ages that nobody knows.
     """
     usual = os.getpriority(os.PRIO_PROCESS, 0)
-    _ahead("self", usual - AHEAD)
+    ahead("self", usual - AHEAD)
     try:
         yield
     finally:
-        _ahead("self", usual)
-
-
-def _ahead(process: int | str, nice: int) -> None:
-    """Set the nice value of a process's scheduling group: where these are, that of a process counts only inside its session."""
-    with suppress(OSError):
-        Path(f"/proc/{process}/autogroup").write_text(str(nice), encoding="ascii")
+        ahead("self", usual)
 
 
 def wait_a_moment(finished: Future[bool]) -> None:

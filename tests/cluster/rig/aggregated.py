@@ -1,7 +1,6 @@
 """APIs of the test's own behind the real API server: an aiohttp application on loopback, and the aggregator told where it is."""
 
 import asyncio
-import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from weakref import WeakSet
 from aiohttp import web
 
 from tests.cluster.rig.api import Api
+from tests.cluster.rig.certificates import serving
 from tests.cluster.rig.wait import wait_until
 
 Json = dict[str, Any]
@@ -29,8 +29,7 @@ def served(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="aggregated APIs")
     thread.start()
-    certificate = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    certificate.load_cert_chain(folder / "server.crt", folder / "server.key")
+    certificate = serving(folder)
     connections: WeakSet[asyncio.Transport] = WeakSet()
 
     @web.middleware

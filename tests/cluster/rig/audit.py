@@ -17,13 +17,12 @@ POLICY: Json = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request that was answered, with its time as the server wrote it (RFC 3339) and the body that came with it."""
+    """One request that was answered, with the body that came with it."""
 
     verb: str
     resource: str
     name: str
     status: int
-    received: str
     body: Any
 
 
@@ -62,4 +61,4 @@ def _request(entry: Json) -> Request:
     about = entry.get("objectRef", {})
     resource = "/".join(filter(None, (about.get("resource", ""), about.get("subresource", ""))))
     status = entry.get("responseStatus", {}).get("code", 0)
-    return Request(entry["verb"], resource, about.get("name", ""), status, entry["requestReceivedTimestamp"], entry.get("requestObject"))
+    return Request(entry["verb"], resource, about.get("name", ""), status, entry.get("requestObject"))

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.cluster.rig.errors import RigError
@@ -135,3 +136,9 @@ def start_on_free_ports(place: Callable[[], Sequence[Process]], start: Callable[
                 continue
             raise
         return
+
+
+def ahead(process: int | str, nice: int) -> None:
+    """Set the nice value of a process's scheduling group: where these are, that of a process counts only inside its session."""
+    with suppress(OSError):
+        Path(f"/proc/{process}/autogroup").write_text(str(nice), encoding="ascii")
