@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,9 @@ def _policy(namespace: str, **remedies: str) -> Json:
 def _play(node: Node, service: Service, inbox: Inbox) -> Outcome:
     api, outcome = node.plane.api, Outcome()
     made: dict[str, Resource] = {}
+    began_s = time.monotonic()
+    # What is wrong when it looks for the first time is no news.
+    wait_until("it has looked once", lambda: _age_s(service) < time.monotonic() - began_s, timeout_s=60, every_s=0.2)
     for each in SCENARIOS:
         outcome.faults[each.name] = time.time()
         made[each.name], *_ = [api.create(manifest) for manifest in each.objects]
@@ -175,6 +179,12 @@ def _rows(service: Service, scenario: Scenario) -> list[Json]:
 
 def _subject(row: Json) -> str:
     return f"{row['kind']} {row['namespace']}/{row['name']}"
+
+
+def _age_s(service: Service) -> float:
+    """How long ago it last knew everything."""
+    found = re.search(r"^autoscaler_health_age_seconds (\S+)$", service.get("/metrics")[1], re.MULTILINE)
+    return float(found[1]) if found else inf
 
 
 def _series(text: str) -> list[tuple[str, Mapping[str, str], float]]:
