@@ -1,7 +1,7 @@
 """The form of saved state: JSON documents of numbered shards, by the uids of the workloads that they are about.
 
-Shards 0 to 7 have what guards and writer remember, 8 to 23 what policies want kept; shard 24 is the health loop's
-(:mod:`autoscaler.loops.health_state`). A workload's place goes by the hash of its uid and
+Shards 0 to 7 have what guards and writer remember, 8 to 23 and 25 to 40 what policies want kept; shard 24 is the
+health loop's (:mod:`autoscaler.loops.health_state`). A workload's place goes by the hash of its uid and
 by how many shards there are in use; as that number may change, who reads takes all of them, and of two rows about one workload the
 newer. Times are seconds before the row's own ``at``, numbers without a meaning of their own are left out: under 200 bytes a workload.
 """
@@ -26,10 +26,10 @@ from autoscaler.loops.write import NOTHING_WRITTEN, Outcome, Standing, Written
 
 VERSION = 1
 
-GUARD_SHARDS = range(8)
-POLICY_SHARDS = range(8, 24)
+GUARD_SHARDS = tuple(range(8))
+POLICY_SHARDS = (*range(8, 24), *range(25, 41))
 HEALTH_SHARD = 24
-SHARDS = range(25)
+SHARDS = range(41)
 
 SHARD_MAX = 512 * 2**10
 """A shard never has more bytes: what does not fit is left out, and so counts as lost after a restart."""
@@ -134,7 +134,7 @@ def policy_row(kept: Kept) -> bytes:
     return msgspec.json.encode(fields)
 
 
-def sharded(rows: Mapping[str, bytes], numbers: range, least: int = 1) -> tuple[dict[int, bytes], list[str]]:
+def sharded(rows: Mapping[str, bytes], numbers: tuple[int, ...], least: int = 1) -> tuple[dict[int, bytes], list[str]]:
     """Documents by shard, in as many shards as their size needs (``least`` at least); and the uids for which there is no room."""
     total = sum(len(uid) + len(row) + 5 for uid, row in rows.items())
     used = least

@@ -144,7 +144,7 @@ class StateKeeper:
         kept, problems = read_shards(shards)
         self._saved = dict(shards)
         for numbers in self._used:
-            filled = [shard - numbers.start for shard in shards if shard in numbers and shard not in problems]
+            filled = [numbers.index(shard) for shard in shards if shard in numbers and shard not in problems]
             while self._used[numbers] <= max(filled, default=0):
                 self._used[numbers] *= 2
         self.memories.settle(kept)

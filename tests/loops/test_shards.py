@@ -122,19 +122,19 @@ def test_a_digest_tells_series_apart(one: SeriesSpec, other: SeriesSpec, *, same
 
 
 @dataclass(frozen=True)
-class HundredSingles:
+class ManySingles:
     errors: Floats
 
 
 class Hungry(build.Proportional):
-    """A policy that keeps as much as it may: 100 single-precision numbers a series."""
+    """A policy that keeps as much as it may: 140 single-precision numbers a series."""
 
     traits = Traits(checkpoint=("errors",))
 
-    def init(self, params: object, n: int) -> HundredSingles:  # type: ignore[override]  # noqa: ARG002 - the contract
-        return HundredSingles(frozen(np.random.default_rng(1).normal(size=(100, n)).astype(np.float32)))
+    def init(self, params: object, n: int) -> ManySingles:  # type: ignore[override]  # noqa: ARG002 - the contract
+        return ManySingles(frozen(np.random.default_rng(1).normal(size=(140, n)).astype(np.float32)))
 
-    def __call__(self, view: View, params: object, state: HundredSingles) -> tuple[HundredSingles, Proposal]:  # type: ignore[override]  # noqa: ARG002
+    def __call__(self, view: View, params: object, state: ManySingles) -> tuple[ManySingles, Proposal]:  # type: ignore[override]  # noqa: ARG002
         return state, Proposal(view.demand[-1].astype(np.float64))
 
 
@@ -193,7 +193,7 @@ def test_ten_thousand_workloads_have_room() -> None:
 
 def test_what_has_no_room_is_left_out_largest_first() -> None:
     rows = {UID.format(number): b'"' + b"x" * (100 if number % 2 else 900) + b'"' for number in range(WORKLOADS)}
-    documents, left_out = sharded(rows, range(8))
+    documents, left_out = sharded(rows, GUARD_SHARDS)
     assert max(map(len, documents.values())) <= SHARD_MAX
     assert left_out
     assert all(len(rows[uid]) == 902 for uid in left_out)
