@@ -4,13 +4,14 @@
 
     lead      = startup + metricLag                          for an ordered workload startup x the replicas usually added
     forecast  = what demand will reach within the lead       :mod:`policies.forecasting.predict`
+    by clock  what demand reached within the lead an hour ago: where that foretells more, it counts instead of the forecast
     headroom  = sign(c) sqrt((c spread)^2 + …) - 1/2          spread: how wrong forecasts usually are, or are at this moment
     needed    = ceil(forecast + headroom)
     replicas  = needed at once upwards; once less has been enough for a whole hold: down to the most that was needed
 
-c, the spread and the hold are those of 40 candidates that, replayed over the last week, would have cost least with no more than four
-fifths of ``risk`` of the requests late (:mod:`policies.forecasting.replay`). Demand is load ÷ what one replica carries within its
-objective: all headroom is added here, none belongs into the target.
+c, the spread, the hold and what the headroom is added to are those of 56 candidates that, replayed over the last week, would have cost
+least with no more than four fifths of ``risk`` of the requests late (:mod:`policies.forecasting.replay`). Demand is load ÷ what one replica
+carries within its objective: all headroom is added here, none belongs into the target.
 
 Cold, with outcomes known of less than two hours of forecasts: demand / 0.8, and down after 300 s. Saturated, so that the true demand
 is hidden: a fifth more than the highest demand of the last week, between 2 and 32 times the ready replicas, looked at anew each lead until
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
@@ -45,7 +47,8 @@ from policies.forecasting.state import (
     ticks_per_beat,
 )
 
-_HISTORY_S = 1800.0
+_HISTORY_S = 4500.0
+_HOUR_S = 3600.0
 _COLD_S = 7200.0
 _COLD_SHARE = 0.8
 _COLD_HOLD_S = 300.0
@@ -58,6 +61,9 @@ _ORDERED_MAX = 4.0
 
 _CUT_OFF_BEATS = 4
 """A metric over a minute shows a saturation for so long after it."""
+
+_HALF_WINDOW_S = 30.0
+"""A metric over a minute shows all of a jump so long after it has shown half."""
 
 _WHOLE = 1e-6
 
@@ -92,7 +98,7 @@ class Forecast:
     traits = Traits(behavior=NO_BEHAVIOR, warm_s=3 * 3600.0, checkpoint=CHECKPOINT, forgets_s=_DAY_S)
 
     def history_s(self, params: ForecastParams) -> float:  # noqa: ARG002 - the contract's signature
-        """Half an hour: the longest lead and the oldest feature before it."""
+        """An hour and a quarter: twice the longest lead before the same time an hour ago."""
         return _HISTORY_S
 
     def init(self, params: ForecastParams, n: int) -> ForecastState:  # noqa: ARG002 - the contract's signature
@@ -123,7 +129,7 @@ class Forecast:
                 state = revised(state, chosen(state, params.risk, beat_s))
         else:
             state = revised(state, {"calm": calm})
-        ahead = outlook(state, newest)
+        ahead = outlook(state, newest, _an_hour_ago(beats, lead, beat_s).astype(np.float64))
         state, proposal = _answer(view, state, ahead, np.asarray(lead * beat_s, dtype=np.float64))
         for name, column in zip(RINGS, (ahead.forecast, ahead.slow, ahead.now, state.error, proposal.replicas), strict=True):
             if rings:
@@ -165,10 +171,25 @@ def _tried(state: ForecastState, newest: Floats, beats: Singles, lead: Ints, rin
         forecast=back(forecasts, lead, same, 1),
         slow=back(slow, lead, same, 1),
         now=back(now, lead, same, 1),
+        hour=_an_hour_ago(beats, lead, beat_s, lead + 1),
         came=came_of(state, newest),
     )
     judged = _judged(state, lesson, back(asks, lead, same, 1), past.came, beat_s)
     return {**judged, **learnt(state, lesson, beat_s), **replayed(state, past, beat_s)}
+
+
+def _an_hour_ago(beats: Singles, lead: Ints, beat_s: float, ago: Ints | int = 0) -> Singles:
+    """The highest demand within the lead (and half the metric's window) of an hour before the beat ``ago[n]``; NaN: not known."""
+    begin, more = round(_HOUR_S / beat_s) + ago, ceil(_HALF_WINDOW_S / beat_s)
+    count = int(lead.max(initial=1)) + more + 1
+    if lead.min(initial=count) + more + 1 == count:
+        oldest = int(np.max(begin, initial=0))
+        return np.asarray(np.fmax.reduce(beats[max(0, oldest - count + 1) : oldest + 1], axis=0, initial=np.float32(np.nan)))
+    rows = np.arange(count)[:, None]
+    places = begin - rows
+    there = (rows <= lead + more) & (places < beats.shape[0])
+    found = np.take_along_axis(beats, np.minimum(places, beats.shape[0] - 1), axis=0)
+    return np.asarray(np.fmax.reduce(np.where(there, found, np.float32(np.nan)), axis=0, initial=np.float32(np.nan)))
 
 
 def _evened(beats: Singles, count: int) -> Singles:

@@ -38,12 +38,13 @@ _FIRST_BEATS = 14
 
 
 class Outlook(NamedTuple):
-    """A forecast ``[n]`` and its two spreads, as of this tick."""
+    """Demand ``[n]`` and a forecast as of this tick, its two spreads, and what an ``hour`` ago came within the lead (NaN: not known)."""
 
     demand: Floats
     forecast: Floats
     slow: Floats
     now: Floats
+    hour: Floats
 
 
 def scale_of(demand: Floats, usual: Floats) -> Floats:
@@ -60,7 +61,7 @@ def features_of(beats: Floats, error: Floats, usual: Floats) -> Floats:
     return np.stack([jump, now - past[4], (now - past[_FAR]) / 3.0, now - past[:_FAR].mean(axis=0), error, np.maximum(surprise, 0.0)])
 
 
-def outlook(state: ForecastState, beats: Floats) -> Outlook:
+def outlook(state: ForecastState, beats: Floats, hour: Floats) -> Outlook:
     """The forecast from ``beats[k, n]``, newest first; NaN where the newest is."""
     now = beats[0]
     features = features_of(beats, state.error, state.usual)
@@ -69,7 +70,7 @@ def outlook(state: ForecastState, beats: Floats) -> Outlook:
     least = 0.002 * scale_of(now, state.usual)
     moved = np.abs(features[1])
     spread_now = 0.5 * state.error + 0.25 * state.error_share * scale_of(now, state.usual) + 0.25 * moved
-    return Outlook(now, forecast, np.maximum(state.error_slow, least), np.maximum(spread_now, least))
+    return Outlook(now, forecast, np.maximum(state.error_slow, least), np.maximum(spread_now, least), hour)
 
 
 def observed(state: ForecastState, beats: Floats, beat_s: float) -> Changes:

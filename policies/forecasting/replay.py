@@ -1,6 +1,6 @@
 """How the forecast policy tunes itself: it replays candidates over its own recent past and takes the cheapest that kept the risk.
 
-A candidate is a spread, a multiple c of it, and how slowly replicas are given back (hold and band)::
+A candidate is what is expected with its spread, a multiple c of that, and how slowly replicas are given back (hold and band)::
 
     needed   ceil(forecast - 1/2 + sign(c) sqrt((c spread)^2 + min(0.29 |c|, 1/2)^2)), at least 1
     level    rises to needed at once; once less has been enough for a whole hold, falls to ceil(the most that was needed + band)
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from autoscaler.core.plant import Plant
 from autoscaler.core.types import Floats, Ints, Singles
-from policies.forecasting.state import MULTIPLES, PLAIN, SETTINGS, SWING_BEATS, Changes, ForecastState
+from policies.forecasting.state import HOUR, MULTIPLES, NOW, PLAIN, SETTINGS, SWING_BEATS, Changes, ForecastState
 
 _MEMORY_S = 7 * 86400.0
 _TERMINATION_S = 30.0
@@ -36,7 +36,9 @@ _WIDTH_MIN = 0.015
 _AIM = 0.8
 """A replay is of one past, and the best of many replays looks better than it is: aim at so much of the risk."""
 
-_PLAIN_SHARE = np.float32(0.1)
+_PLAIN_SHARE = np.float32(0.15)
+"""With the largest multiple, 2.95 times demand: an HPA at a target of 0.29."""
+
 _NORMAL = 1.25
 """The standard deviation of a normal variable ÷ its mean absolute value."""
 
@@ -44,8 +46,9 @@ _SPREAD = np.array([setting.spread for setting in SETTINGS])
 _HOLD_S = np.array([setting.hold_s for setting in SETTINGS], np.float32)[:, None, None]
 _BAND = np.array([setting.band for setting in SETTINGS], np.float32)[:, None]
 _PATIENCE_BEATS = 4.0
-_KEPT_WORTH = 0.8
-_LOST_WORTH = 0.04
+_AIM_WORTH, _RISK_WORTH, _LOST_WORTH = 0.8, 2.0, 0.04
+_FALL_MAX = np.float32(4.0)
+_STEPS = np.diff(MULTIPLES)[:, None]
 _TINY = 1e-7
 
 _CAPACITY = np.float32(1.0 / Plant().knee)
@@ -57,12 +60,13 @@ Reals: TypeAlias = NDArray[np.floating[Any]]
 
 
 class Past(NamedTuple):
-    """What is replayed in one beat ``[n]``: demand, forecast and spreads as of then, and the demand that ``came`` of it."""
+    """What is replayed in one beat ``[n]``: what an :class:`Outlook` had as of then, and the demand that ``came`` of it."""
 
     demand: Singles
     forecast: Singles
     slow: Singles
     now: Singles
+    hour: Singles
     came: Singles
 
 
@@ -73,15 +77,15 @@ def needed_of(forecast: Reals, spread: Reals, multiple: Reals) -> Reals:
     return np.asarray(forecast - np.float32(0.5) + np.copysign(np.sqrt(uncertain * uncertain + whole * whole), multiple))
 
 
-def outlooks_of(demand: Reals, forecast: Reals, slow: Reals, now: Reals) -> tuple[Reals, Reals]:
+def outlooks_of(demand: Reals, forecast: Reals, slow: Reals, now: Reals, hour: Reals) -> tuple[Reals, Reals]:
     """What is expected and its spread ``[spread, n]``, in the order of :attr:`Setting.spread`."""
-    return np.stack([forecast, forecast, demand]), np.stack([slow, now, _PLAIN_SHARE * demand])
+    return np.stack([forecast, forecast, demand, np.fmax(forecast, hour)]), np.stack([slow, now, _PLAIN_SHARE * demand, slow])
 
 
-def outlook_of(kind: Ints, demand: Reals, forecast: Reals, slow: Reals, now: Reals) -> tuple[Reals, Reals]:
+def outlook_of(kind: Ints, demand: Reals, forecast: Reals, slow: Reals, now: Reals, hour: Reals) -> tuple[Reals, Reals]:
     """What is expected and its spread ``[n]``, for one kind of spread each."""
-    plain = kind == PLAIN
-    return np.where(plain, demand, forecast), np.where(plain, _PLAIN_SHARE * demand, np.where(kind == 0, slow, now))
+    expected = np.where(kind == PLAIN, demand, np.where(kind == HOUR, np.fmax(forecast, hour), forecast))
+    return expected, np.where(kind == PLAIN, _PLAIN_SHARE * demand, np.where(kind == NOW, now, slow))
 
 
 def band_of(band: Reals, forecast: Reals) -> Reals:
@@ -93,8 +97,8 @@ def replayed(state: ForecastState, past: Past, beat_s: float) -> Changes:
     """Let one beat of the past happen to all candidates; where ``past`` is unknown (NaN) nothing does."""
     able = ~(np.isnan(past.forecast) | np.isnan(past.demand) | np.isnan(past.came))
     all_able = bool(able.all())
-    demand, forecast, slow, now, came = past if all_able else (np.where(able, column, np.float32(0)) for column in past)
-    expected, spreads = outlooks_of(demand, forecast, slow, now)
+    demand, forecast, slow, now, hour, came = past if all_able else (np.where(able, column, np.float32(0)) for column in past)
+    expected, spreads = outlooks_of(demand, forecast, slow, now, hour)
     wanted = needed_of(expected[:, None], spreads[:, None], MULTIPLES[:, None])[_SPREAD]
     needed = np.maximum(np.ceil(wanted), np.float32(1.0))
     kept = np.ceil(wanted + band_of(_BAND, expected[0])[:, None])
@@ -117,8 +121,7 @@ def replayed(state: ForecastState, past: Past, beat_s: float) -> Changes:
     tables |= {"late": state.late * keep + late, "cost": state.cost * keep + cost}
     if not all_able:
         tables = {name: np.where(able, table, getattr(state, name)) for name, table in tables.items()}
-    volume = np.where(able, state.volume * float(keep) + came, state.volume)
-    return {**tables, "volume": volume}
+    return {**tables, "replayed": np.where(able, state.replayed * float(keep) + came, state.replayed)}
 
 
 def with_sums_of(earlier: ForecastState, start: ForecastState, end: ForecastState, beat_s: float) -> Changes:
@@ -128,7 +131,7 @@ def with_sums_of(earlier: ForecastState, start: ForecastState, end: ForecastStat
     """
     left = (1.0 - beat_s / _MEMORY_S) ** (end.beat - start.beat)
     changes: Changes = {}
-    for name in ("late", "cost", "volume"):
+    for name in ("late", "cost", "replayed"):
         before, then, now = (getattr(state, name) for state in (earlier, start, end))
         changes[name] = (now + left * (before - then)).astype(now.dtype)
     changes["highest"] = np.maximum(end.highest, earlier.highest * left)
@@ -186,17 +189,18 @@ def variances(state: ForecastState) -> tuple[Floats, Floats]:
 def chosen(state: ForecastState, risk: Floats, beat_s: float) -> Changes:
     """The cheapest candidate that kept four fifths of ``risk[n]``, between two multiples if need be.
 
-    Where none did, a late share as large as the risk is worth 4 % of the cost; where some did, breaking it costs 80 %.
+    A late share as large as the risk is worth 4 % of the cost where no candidate kept the risk. Where one did, it is worth 80 % beyond
+    the aim, and 280 % beyond the risk.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         late, cost = _expected(state, beat_s)
-        limit = (_AIM * risk).astype(np.float32)
-        kept = (late <= limit).any(axis=(0, 1))
-        worth = np.where(kept, _KEPT_WORTH, _LOST_WORTH).astype(np.float32) / risk.astype(np.float32)
-        at_node = cost + worth * np.maximum(late - limit, 0)
-        # Between neighbours lateness falls like an exponential, and cost rises like a straight line.
-        share = np.log(late[:, :-1] / limit) / np.log(late[:, :-1] / np.maximum(late[:, 1:], _TINY))
-        crossing = (late[:, :-1] > limit) & (late[:, 1:] <= limit)
+        most = risk.astype(np.float32)
+        aim = np.float32(_AIM) * most
+        kept = (late <= most).any(axis=(0, 1))
+        beyond = np.where(kept, _AIM_WORTH, _LOST_WORTH) * np.maximum(late - aim, 0) + kept * _RISK_WORTH * np.maximum(late - most, 0)
+        at_node = cost + beyond / most
+        share = _share(late, aim)
+        crossing = (late[:, :-1] > aim) & (late[:, 1:] <= aim)
         between = np.where(crossing, cost[:, :-1] + share * (cost[:, 1:] - cost[:, :-1]), np.inf)
     column = np.arange(risk.size)
     nodes = MULTIPLES.size
@@ -209,17 +213,31 @@ def chosen(state: ForecastState, risk: Floats, beat_s: float) -> Changes:
     answer = {
         "setting": setting,
         "multiple": MULTIPLES[low] + part * (MULTIPLES[high] - MULTIPLES[low]),
-        "chosen_late": np.where(inner, limit, late[setting, low, column]),
+        "chosen_late": np.where(inner & (part < 1.0), aim, late[setting, high, column]),
         "chosen_cost": cost[setting, low, column] + part * (cost[setting, high, column] - cost[setting, low, column]),
     }
-    known = state.volume > 0
+    known = state.replayed > 0
     return {name: np.where(known, value, getattr(state, name)).astype(np.float64) for name, value in answer.items()}
+
+
+def _share(late: Singles, aim: Singles) -> Singles:
+    """How far from one multiple to the next ``[setting, multiple - 1, n]`` so much is late, where the first is later and the second is not.
+
+    Between neighbours lateness falls like an exponential, and cost rises like a straight line. Where it falls off at once (all load at one
+    level, or a jump that is either carried or not), nothing between the two can be told: it is taken to fall by no more than four times
+    what it fell by from the multiple before.
+    """
+    logs = np.log(np.maximum(late, _TINY))
+    fall = logs[:, :-1] - logs[:, 1:]
+    before = np.zeros_like(fall)
+    before[:, 1:] = fall[:, :-1] * (_STEPS[1:] / _STEPS[:-1])
+    return np.asarray(np.minimum((logs[:, :-1] - np.log(aim)) / np.minimum(fall, _FALL_MAX * before), np.float32(1.0)))
 
 
 def _expected(state: ForecastState, beat_s: float) -> tuple[Singles, Singles]:
     """The late share and the replicas per demand of each candidate, in the mean of a quarter of an hour of prior and of what was seen."""
     prior = (_PRIOR_S / beat_s * state.usual).astype(np.float32)
-    total = np.maximum(state.volume.astype(np.float32) + prior, np.float32(1e-6))
+    total = np.maximum(state.replayed.astype(np.float32) + prior, np.float32(1e-6))
     above = np.maximum(MULTIPLES, 0)[:, None]
     late = (state.late + prior * np.float32(0.05) * np.exp(np.float32(-1.2) * above)) / total
     cost = (state.cost + prior * (1 + np.float32(0.04) * MULTIPLES[:, None])) / total

@@ -1,7 +1,7 @@
 """What the forecast policy remembers of each series, and the constants that shape it.
 
 Times are counted in *beats*: the policy looks every tick, but learns at most every 15 s, so that an interval of 5 s needs no more
-memory than one of 15 s. A series takes about 2 kB.
+memory than one of 15 s. A series takes about 3 kB.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Setting(NamedTuple):
     """The rest of a candidate: which error is multiplied, and how slowly replicas are given back."""
 
     spread: int
-    """0: the usual error of the last hours, 1: of this moment, ``PLAIN``: a tenth of demand, on top of demand and not of the forecast."""
+    """What is multiplied and what it is added to: ``SLOW``: the forecast's usual error of the last hours, ``NOW``: that of this moment,
+    ``HOUR``: as slow, but on top of what demand reached an hour ago from then on, if that is more than the forecast; ``PLAIN``: a seventh
+    of demand, on top of demand, as an HPA does."""
 
     hold_s: float
     """How long less must have been enough before replicas are given back …"""
@@ -47,14 +49,16 @@ class Setting(NamedTuple):
     """… and by how much less, in replicas."""
 
 
-PLAIN = 2
+SLOW, NOW, PLAIN, HOUR = range(4)
 
 SETTINGS = (
-    Setting(0, 60.0, 0.2),
-    Setting(0, 180.0, 0.6),
-    Setting(1, 60.0, 0.2),
-    Setting(1, 180.0, 0.6),
+    Setting(SLOW, 60.0, 0.2),
+    Setting(SLOW, 180.0, 0.6),
+    Setting(NOW, 60.0, 0.2),
+    Setting(NOW, 180.0, 0.6),
     Setting(PLAIN, 180.0, 0.6),
+    Setting(PLAIN, 6 * 3600.0, 0.6),
+    Setting(HOUR, 60.0, 0.2),
 )
 
 
@@ -70,7 +74,7 @@ class ForecastState:
     Regression: ``weights[feature]``, ``inverse[feature, feature]``.
     Rings, newest last ``[RING]``: ``forecasts, spreads_slow, spreads_now, errors, asks`` as they were made at each beat.
     Candidates ``[setting, multiple]``: ``level`` asked for, ``peak`` needed since it was last needed in full, ``waited`` beats since,
-    ``backlog``, sums of ``late`` and ``cost``, with ``volume`` the sum of demand.
+    ``backlog``, sums of ``late`` and ``cost``, with ``replayed`` the sum of demand.
     Choice: ``setting, multiple`` and what replay says of it, ``chosen_late`` (share), ``chosen_cost`` (replicas per demand).
     Now: ``asked`` replicas, ``asked_peak`` and ``asked_since_s`` as of a candidate; ``flood, flood_until_s`` while saturated.
     Accuracy over a day: ``bias`` (sum of errors), ``hits`` (times that what came was asked for), ``judged`` and ``judged_volume``.
@@ -101,7 +105,7 @@ class ForecastState:
     backlog: Singles
     late: Singles
     cost: Singles
-    volume: Floats
+    replayed: Floats
     setting: Floats
     multiple: Floats
     chosen_late: Floats
@@ -131,7 +135,7 @@ _START = {
 }
 _TABLES = ("level", "peak", "waited", "backlog", "late", "cost")
 
-CHECKPOINT = ("seen", "scored_s", "usual", "highest", "error_slow", "asked", "weights", "volume", "late", "cost")
+CHECKPOINT = ("seen", "scored_s", "usual", "highest", "error_slow", "asked", "weights", "replayed", "late", "cost")
 
 
 def blank(n: int) -> ForecastState:

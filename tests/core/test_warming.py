@@ -93,7 +93,7 @@ def test_what_forecast_has_learnt_is_what_it_learns_live() -> None:
     found, fault = walked(over)
     assert fault == ""
     live = array_fields(state.policies[call.key].value)
-    for name in ("weights", "inverse", "error", "error_slow", "late", "cost", "volume", "setting", "multiple", "scored_s", "forecasts"):
+    for name in ("weights", "inverse", "error", "error_slow", "late", "cost", "replayed", "setting", "multiple", "scored_s", "forecasts"):
         np.testing.assert_allclose(array_fields(found)[name][..., 0], live[name][..., slot], rtol=1e-6, err_msg=name)
     assert live["scored_s"][slot] > 7200.0
 

@@ -194,7 +194,7 @@ def test_ticks_that_were_skipped_are_no_forecasts() -> None:
 def test_the_checkpoint_is_small_and_enough_to_go_on(warm: Played) -> None:
     state = taken(warm.states[-1], np.array([0]))
     saved = {name: array_fields(state)[name] for name in traits_of(Forecast()).checkpoint}
-    assert sum(column.nbytes for column in saved.values()) <= 400
+    assert sum(column.nbytes for column in saved.values()) <= 560  # tests/loops/test_shards.py: what 10 000 workloads have room for
     policy, columns = Forecast(), columns_of([ForecastParams()])
     restored = replace(policy.init(columns, 1), **saved)
     view = view_of(full((120, 1), 9.4), [14.0], at_s=START_S + 5 * HOUR * 15.0, startup_s=[45.0])
@@ -249,7 +249,7 @@ def outcome(late: dict[tuple[int, int], float], cost: dict[tuple[int, int], floa
     for name, entries in (("late", late), ("cost", cost)):
         for place, value in entries.items():
             tables[name][place] = value * volume
-    columns: Changes = {**tables, "volume": full(1, volume)}
+    columns: Changes = {**tables, "replayed": full(1, volume)}
     return replace(blank(1), **columns)
 
 
@@ -260,6 +260,8 @@ def outcome(late: dict[tuple[int, int], float], cost: dict[tuple[int, int], floa
         pytest.param({(1, 3): 0.001, (2, 3): 0.02}, {(1, 3): 1.5, (2, 3): 1.2}, 1, 3, id="not-a-cheaper-one-that-did-not"),
         pytest.param({(1, 7): 0.05, (2, 0): 0.1}, {(1, 7): 2.0, (2, 0): 1.2}, 1, 7, id="none-kept-it-lateness-is-dear"),
         pytest.param({(1, 7): 0.05, (2, 0): 0.06}, {(1, 7): 2.0, (2, 0): 1.2}, 2, 0, id="none-kept-it-but-cost-counts-too"),
+        pytest.param({(1, 7): 0.0019, (2, 0): 0.01}, {(1, 7): 3.0, (2, 0): 1.2}, 1, 7, id="kept-it-though-not-the-aim"),
+        pytest.param({(1, 7): 0.0001, (2, 0): 0.0019}, {(1, 7): 3.0, (2, 0): 1.2}, 2, 0, id="the-aim-alone-is-not-worth-everything"),
     ],
 )
 def test_which_candidate_is_chosen(
@@ -278,6 +280,27 @@ def test_between_two_multiples_the_risk_is_met() -> None:
     assert answer["multiple"][0] == pytest.approx((MULTIPLES[3] + MULTIPLES[4]) / 2, rel=0.01)
     assert answer["chosen_late"][0] == pytest.approx(0.0016)
     assert answer["chosen_cost"][0] == pytest.approx(1.4, rel=0.01)
+
+
+def test_between_two_multiples_nothing_is_told_of_a_cliff() -> None:
+    """Twice as much headroom changed nothing, the next multiple everything: a load at one level, just above a whole replica."""
+    late = {(0, 2): 0.05, (0, 3): 0.05} | dict.fromkeys([(0, place) for place in range(4, 8)], 0.0)
+    cost = {(0, 3): 1.0} | dict.fromkeys([(0, place) for place in range(4, 8)], 1.1)
+    answer = chosen(outcome(late, cost), full(1, 0.002), 15.0)
+    assert (answer["multiple"][0], answer["chosen_late"][0]) == (pytest.approx(MULTIPLES[4]), pytest.approx(0.0, abs=1e-4))
+
+
+def test_it_is_there_before_load_that_comes_by_the_clock() -> None:
+    """Five minutes three times as much at each full hour, as cron jobs bring: a slope shows it too late, the hour before in time."""
+    level = np.where(np.arange(10 * HOUR) % HOUR < 20, 30.0, 10.0)
+    demand = noisy(np.convolve(np.r_[[10.0] * 3, level], full(4, 0.25), "valid"), 10 * HOUR, share=0.01)
+    played = Played(demand)
+    lead = round(played.note("lead_s")[-1, 0] / 15)
+    late = np.maximum(demand[lead:] - played.replicas[:-lead, 0], 0.0)
+    first, last = slice(0, 2 * HOUR), slice(-3 * HOUR, None)
+    assert late[first].sum() / demand[lead:][first].sum() > 0.02
+    assert late[last].sum() / demand[last].sum() < 0.004
+    assert played.replicas[last].mean() / demand[last].mean() < 1.25
 
 
 @settings(max_examples=20)

@@ -139,6 +139,6 @@ def test_what_is_carried_is_what_would_have_been_summed_up() -> None:
     wanted = played(0, 3 * every, policy.init(params, 1))
     for name in ("seen", "scored_s"):
         assert getattr(right, name)[0] == pytest.approx(getattr(wanted, name)[0], abs=30 * 15.0)
-    assert right.volume[0] == pytest.approx(wanted.volume[0], rel=0.02)
+    assert right.replayed[0] == pytest.approx(wanted.replayed[0], rel=0.02)
     np.testing.assert_allclose(right.cost, wanted.cost, rtol=0.08)
     assert right.highest[0] == pytest.approx(wanted.highest[0])
