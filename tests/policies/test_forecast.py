@@ -292,15 +292,15 @@ def test_between_two_multiples_nothing_is_told_of_a_cliff() -> None:
 
 def test_it_is_there_before_load_that_comes_by_the_clock() -> None:
     """Five minutes three times as much at each full hour, as cron jobs bring: a slope shows it too late, the hour before in time."""
-    level = np.where(np.arange(10 * HOUR) % HOUR < 20, 30.0, 10.0)
-    demand = noisy(np.convolve(np.r_[[10.0] * 3, level], full(4, 0.25), "valid"), 10 * HOUR, share=0.01)
+    level = np.where(np.arange(13 * HOUR) % HOUR < 20, 30.0, 10.0)
+    demand = noisy(np.convolve(np.r_[[10.0] * 3, level], full(4, 0.25), "valid"), 13 * HOUR, share=0.01)
     played = Played(demand)
     lead = round(played.note("lead_s")[-1, 0] / 15)
     late = np.maximum(demand[lead:] - played.replicas[:-lead, 0], 0.0)
     first, last = slice(0, 2 * HOUR), slice(-3 * HOUR, None)
     assert late[first].sum() / demand[lead:][first].sum() > 0.02
     assert late[last].sum() / demand[last].sum() < 0.004
-    assert played.replicas[last].mean() / demand[last].mean() < 1.25
+    assert played.replicas[last].mean() / demand[last].mean() < 1.4
 
 
 @settings(max_examples=20)
