@@ -21,6 +21,9 @@ from autoscaler.core.warming import Warmed
 COVERAGE = "coverage"
 """In place of a call's key, for what there is to say about a workload's coverage."""
 
+OBJECTIVE = "objective"
+"""In place of a call's key, for what there is to say about a workload's objective."""
+
 
 @dataclass(frozen=True, slots=True)
 class TickRecord:
@@ -170,6 +173,7 @@ def explained(record: TickRecord, slot: int, series: Mapping[SeriesSpec, SeriesS
         "startup_s": float(_startup(record)[slot]),
         "coverage": float(observation.coverage[slot]),
         "coverage_detail": record.details.get((COVERAGE, slot), ""),
+        "objective_detail": record.details.get((OBJECTIVE, slot), ""),
         "desired": float(decision.replicas[slot]),
         "expected": float(decision.combined.expected[slot]),
         "apply": bool(decision.apply[slot]),
@@ -219,12 +223,19 @@ def _series(record: TickRecord, spec: SeriesSpec, index: int, place: SeriesSlot)
         "age_s": float(columns.age_s[place.slot]),
         "signal": signal.name,
         "saturated": bool(columns.saturated[place.slot]),
+        "late": _at(columns.late, place.slot),
+        "total": _at(columns.total, place.slot),
         "detail": record.details.get((place.call, place.slot), SIGNAL_TEXT[signal]),
         "proposal": float(proposal.replicas[place.slot]),
-        "expected": float("nan") if proposal.expected is None else float(proposal.expected[place.slot]),
+        "expected": _at(proposal.expected, place.slot),
         "notes": {name: float(column[place.slot]) for name, column in proposal.notes.items()},
         "fault": record.decision.faults[index],
     }
+
+
+def _at(column: Floats | None, slot: int) -> float:
+    """One value of a column that there may not be."""
+    return float("nan") if column is None else float(column[slot])
 
 
 def _number(value: np.floating[Any] | float) -> str:

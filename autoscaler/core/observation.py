@@ -40,8 +40,9 @@ class SeriesColumns:
     """The signals of one call at one tick ``[n]``.
 
     ``load`` in the metric's unit; ``age_s`` = tick - evaluation time of the answer; ``signal`` a :class:`Signal` code (only ``OK``
-    has a load); ``ready`` replicas when the sample was taken; ``request`` of one replica (utilisation only). ``demand[tick, n]`` is
-    the history that ends with this tick, put in by :meth:`autoscaler.core.history.History.record`.
+    has a load); ``ready`` replicas when the sample was taken; ``request`` of one replica (utilisation only). ``late`` and ``total``:
+    the workload's requests per second that were too late, and all, NaN where not known. ``demand[tick, n]`` is the history that ends
+    with this tick, put in by :meth:`autoscaler.core.history.History.record`.
     """
 
     load: Floats

@@ -90,6 +90,7 @@ class View:
     ``demand[tick, n]`` is oldest first and ends with this tick; ``workload[n]`` is a slot number (-1: nobody uses the column, every
     value is NaN); ``current, ready, min, max`` in replicas; ``startup_s`` per pod, ``ordered`` where pods start one after the other. In a
     dry run ``current`` and ``status_replicas`` are the shadow count and ``observed`` the real one, else ``observed`` is ``current``.
+    ``late`` and ``total``: the workload's requests per second that were too late, and all (None: nobody has an objective).
     """
 
     at_s: float

@@ -76,6 +76,19 @@ class Coverage:
     is_given: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What became of a workload's requests: rates per second of those that were too late, and of all; matches as in :class:`SeriesSpec`.
+
+    It is advice for a policy that reads it (``Traits.objective``): without an answer nothing is held and nothing fails.
+    """
+
+    late: Query
+    total: Query
+    late_match: tuple[tuple[str, str], ...] = ()
+    total_match: tuple[tuple[str, str], ...] = ()
+
+
 class When(IntEnum):
     """When a fallback count applies, as in KEDA: always, or only if it is above or below the current count."""
 
@@ -129,6 +142,7 @@ class WorkloadSpec:
     mode_until_s: float = nan
     startup_s: float = nan
     coverage: Coverage | None = None
+    objective: Objective | None = None
     origin: str = ""
 
 

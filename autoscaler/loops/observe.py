@@ -7,7 +7,7 @@ then runs on, no tick waits for it again, and its answer serves a later tick whi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
@@ -16,10 +16,11 @@ import numpy as np
 
 from autoscaler.clock import Clock
 from autoscaler.core.columns import frozen, full
-from autoscaler.core.explain import COVERAGE
+from autoscaler.core.explain import COVERAGE, OBJECTIVE
 from autoscaler.core.observation import SeriesColumns
+from autoscaler.core.policy import traits_of
 from autoscaler.core.roster import Roster
-from autoscaler.core.spec import GroupSpec, Query
+from autoscaler.core.spec import Call, GroupSpec, Query
 from autoscaler.core.types import FREE, SIGNAL_TEXT, Floats, Signal
 from autoscaler.errors import AnswerError, AutoscalerError, PermanentError
 from autoscaler.loops.wires import MANY, Match, Places, Wire
@@ -38,7 +39,10 @@ SKEW_MAX_S = 30.0
 """A source whose clock is further from ours speaks of another time than we do."""
 
 REFUSED_REST_S = 300.0
-"""A refused question about coverage that nobody wrote down is not asked again for so long."""
+"""A refused question about an objective, or about coverage that nobody wrote down, is not asked again for so long."""
+
+ROUNDING = 1e-9
+"""A rate of late requests that is below zero by no more than this share of all is a difference of equal sums: none."""
 
 FRESH_INTERVALS = 2.0
 """An answer older than this many intervals says nothing about now."""
@@ -54,12 +58,19 @@ class _Question:
     wires: list[Wire] = field(default_factory=list)
     coverage: list[tuple[Wire, bool]] = field(default_factory=list)
     saturation: list[Wire] = field(default_factory=list)
+    late: list[Wire] = field(default_factory=list)
+    total: list[Wire] = field(default_factory=list)
     rests_until_s: float = -inf
     asked: asyncio.Future[Vector] | None = None
     is_late: bool = False
     vector: Vector | None = None
     signal: Signal = Signal.NOT_ASKED
     detail: str = ""
+
+    @property
+    def is_advice(self) -> bool:
+        """Only objectives need it, so that no tick is to wait for it."""
+        return not (self.wires or self.coverage or self.saturation)
 
 
 class Observer:
@@ -80,6 +91,8 @@ class Observer:
         wires: dict[Query, list[Wire]] = {}
         coverage: dict[Query, list[tuple[Wire, bool]]] = {}
         saturation: dict[Query, list[Wire]] = {}
+        late: dict[Query, list[Wire]] = {}
+        total: dict[Query, list[Wire]] = {}
         for workload, spec in roster.members().items():
             for series, place in roster.series(workload).items():
                 if isinstance(series.query, Query):  # else its pods say it
@@ -88,33 +101,37 @@ class Observer:
                 if series.saturation is not None:
                     flag = Wire(place.call, place.slot, place.serial, series.saturation_match)
                     saturation.setdefault(series.saturation, []).append(flag)
+            slot = roster.slot(workload)
+            serial = int(roster.spec.workloads.serial[slot])
             if spec.coverage is not None:
-                slot = roster.slot(workload)
-                wire = Wire("", slot, int(roster.spec.workloads.serial[slot]), spec.coverage.match)
+                wire = Wire("", slot, serial, spec.coverage.match)
                 coverage.setdefault(spec.coverage.query, []).append((wire, spec.coverage.is_given))
+            if spec.objective is not None:
+                late.setdefault(spec.objective.late, []).append(Wire("", slot, serial, spec.objective.late_match))
+                total.setdefault(spec.objective.total, []).append(Wire("", slot, serial, spec.objective.total_match))
         self._covered &= {wire.serial for ends in coverage.values() for wire, _ in ends}
-        wanted = wires.keys() | coverage.keys() | saturation.keys()
+        wanted = wires.keys() | coverage.keys() | saturation.keys() | late.keys() | total.keys()
         for query in self._questions.keys() - wanted:
             asked = self._questions.pop(query).asked
             if asked is not None:
                 asked.cancel()
         for query in wanted:
             question = self._questions.setdefault(query, _Question())
-            question.wires, question.coverage, question.saturation = (
-                wires.get(query, []),
-                coverage.get(query, []),
-                saturation.get(query, []),
-            )
+            question.wires, question.coverage = wires.get(query, []), coverage.get(query, [])
+            question.saturation, question.late, question.total = saturation.get(query, []), late.get(query, []), total.get(query, [])
 
     async def ask(self, at_s: float) -> None:
-        """Ask everything that is not being asked already, and wait until all have answered or the observation closes."""
+        """Ask everything that is not being asked already, and wait until all have answered or the observation closes.
+
+        What is only advice is waited for as if it had been late before: for a moment, or as long as for the others.
+        """
         started: list[asyncio.Future[Vector]] = []
         late: list[asyncio.Future[Vector]] = []
         for query, question in self._questions.items():
             if self._clock.monotonic() < question.rests_until_s:
                 continue
             if question.asked is None or question.asked.done():
-                (late if question.is_late else started).append(self._begin(query, question, at_s))
+                (late if question.is_late or question.is_advice else started).append(self._begin(query, question, at_s))
             else:
                 question.signal, question.detail = Signal.TIMEOUT, "still no answer to an earlier tick's question"
         await asyncio.gather(self._wait(started, self._closes_s), self._wait(late, min(LATE_WAIT_S, self._closes_s)))
@@ -164,9 +181,11 @@ class Observer:
         self._details.clear()
         self._answered.clear()
         coverage = full(spec.slots, np.nan)
+        answers: list[tuple[_Question, _Answer]] = []
         for query, question in self._questions.items():
             answer = _Answer(query, question, at_s, FRESH_INTERVALS * self._interval_s)
             question.vector = None
+            answers.append((question, answer))
             if answer.signal == Signal.OK:
                 self._answered.append(query)
             for wire in question.wires:
@@ -185,6 +204,7 @@ class Observer:
             for wire, is_given in question.coverage:
                 coverage[wire.slot] = self._share(wire, answer, float(ready[wire.slot]), is_given=is_given)
         self.coverage = frozen(coverage)
+        late, total = self._objectives(answers, spec.slots)
         return tuple(
             SeriesColumns(
                 load=frozen(load[call.key]),
@@ -193,9 +213,43 @@ class Observer:
                 saturated=frozen(saturated[call.key]),
                 ready=frozen(np.where(call.owner != FREE, ready[call.owner], np.nan)),
                 request=frozen(full(call.owner.size, np.nan)),
+                late=_spread(late, call),
+                total=_spread(total, call),
             )
             for call in spec.calls
         )
+
+    def _objectives(self, answers: Sequence[tuple[_Question, _Answer]], slots: int) -> tuple[Floats | None, Floats | None]:
+        """Late requests and all of them per second by workload slot, NaN where not known; None: nobody has an objective."""
+        if not any(question.late for question, _ in answers):
+            return None, None
+        late, total = full(slots, np.nan), full(slots, np.nan)
+        for question, answer in answers:
+            for wire in question.total:
+                total[wire.slot] = self._rate(wire, answer, "all requests")
+        for question, answer in answers:
+            for wire in question.late:
+                late[wire.slot] = self._rate(wire, answer, "late requests", total[wire.slot])
+        return late, total
+
+    def _rate(self, wire: Wire, answer: _Answer, what: str, of: float = np.nan) -> float:
+        """A rate, noting why it is not known where it is not; it is advice, so nobody is held for that.
+
+        ``of`` all requests, where that is known, an empty answer is no late one: a rate over a bucket that nothing was counted in often
+        has no series at all. That is noted too, as it may be a bucket that does not exist. Nowhere else is an unknown a zero.
+        """
+        value, outcome = answer.pick(wire.match)
+        if outcome == Signal.EMPTY and not np.isnan(of):
+            self._details.setdefault((OBJECTIVE, wire.slot), f"the query of {what} returned no series: taken as none")
+            return 0.0
+        if outcome == Signal.OK:
+            if -ROUNDING * of <= value < 0:
+                return 0.0
+            if 0 <= value < inf:
+                return value
+            outcome = Signal.NAN if np.isnan(value) else Signal.NEGATIVE if value < 0 else Signal.INFINITE
+        self._details.setdefault((OBJECTIVE, wire.slot), f"the rate of {what} is not known: {answer.sentence(outcome)}")
+        return np.nan
 
     def _share(self, wire: Wire, answer: _Answer, ready: float, *, is_given: bool) -> float:
         """The share of the ready pods that report, noting why it is not known where it is not."""
@@ -263,6 +317,13 @@ class _Answer:
         if signal == Signal.STALE:
             return f"{SIGNAL_TEXT[signal]}: it is about {self.age_s:.0f} s ago"
         return f"{SIGNAL_TEXT[signal]}: {self._detail}" if self._detail else SIGNAL_TEXT[signal]
+
+
+def _spread(rate: Floats | None, call: Call) -> Floats | None:
+    """Each workload's rate in every one of its series, for a call whose policy reads it."""
+    if rate is None or not traits_of(call.policy).objective:
+        return None
+    return frozen(np.where(call.owner != FREE, rate[call.owner], np.nan))
 
 
 def _selector(labels: Mapping[str, str]) -> str:

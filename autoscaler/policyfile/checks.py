@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from autoscaler.core.policy import Traits
 from autoscaler.policyfile.durations import format_duration, parse_duration
 from autoscaler.policyfile.problems import FieldPath, one_of
 from autoscaler.policyfile.schema import DEFAULT_POLICY, SCALABLE, SOURCES, TARGETS, ScalingPolicy, Spec
@@ -89,6 +90,10 @@ def _targets(spec: dict[str, Any]) -> Iterator[Finding]:
                 yield Finding(("spec", "metrics", index, name, "labels"), hint)
     if isinstance(spec.get("coverage"), dict) and "labels" not in spec["coverage"]:
         yield Finding(("spec", "coverage", "labels"), hint)
+    objective = _mapping(spec.get("objective"))
+    for name in ("late", "total"):
+        if isinstance(objective.get(name), dict) and "labels" not in objective[name]:
+            yield Finding(("spec", "objective", name, "labels"), hint)
     yield from selector_mistakes(_mapping(spec["targets"]).get("selector"), ("spec", "targets", "selector"))
 
 
@@ -156,6 +161,13 @@ def _forecast(spec: dict[str, Any]) -> Iterator[Finding]:
         if "value" in _mapping(metric.get("target")):
             text = "forecast needs the load itself, and value is a ratio that each replica has; expected averageValue, or another policy"
             yield Finding(("spec", "metrics", index, "target", "value"), text)
+
+
+def unread(document: object, policy: str, traits: Traits) -> Iterator[Finding]:
+    """What the scaling policy that the document names would never look at."""
+    if "objective" in _mapping(_mapping(document).get("spec")) and not traits.objective:
+        text = f"only {DEFAULT_POLICY} reads an objective, and the policy is {policy}; expected none, or policy: {{type: {DEFAULT_POLICY}}}"
+        yield Finding(("spec", "objective"), text)
 
 
 def _unique_names(items: list[dict[str, Any]], path: FieldPath) -> Iterator[Finding]:

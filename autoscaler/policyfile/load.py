@@ -229,6 +229,7 @@ def _chosen(document: Document) -> tuple[tuple[Registered, PolicyChoice] | None,
         return None, [document.problem(("spec", "policy", "type"), text)]
     path: FieldPath = ("spec", "policy")
     wrong = [document.problem((*path, fault.name) if fault.name else path, fault.text, key=fault.unknown) for fault in faults]
+    wrong += [document.problem(place, text) for place, text in checks.unread(document.root.plain, name, registered.traits)]
     return (None if choice is None else (registered, choice)), wrong
 
 

@@ -194,6 +194,15 @@ class Question(Part):
     """Where the answer has a series for each of many workloads: the labels that say whose each is."""
 
 
+class ObjectiveField(Part):
+    """Which requests are too late, out of all. Advice: without an answer nothing is held. No series of late ones beside all is none."""
+
+    late: Question
+    """The rate of requests that took too long or failed."""
+    total: Question
+    """The rate of all requests, in the same unit."""
+
+
 class Prometheus(Question):
     """A question to Prometheus about a load."""
 
@@ -367,6 +376,8 @@ class Spec(Part):
     """Whether decisions are applied."""
     coverage: Question | None = None
     """How many of the workload's pods report; below 90 % of the ready ones it is not scaled down. Without it, `up` is asked."""
+    objective: ObjectiveField | None = None
+    """For forecast: which requests are too late. What really happens corrects how late it takes a load per replica to be."""
     startup: Duration | None = None
     """How long a new pod takes to serve; without it, it is measured."""
 

@@ -8,7 +8,7 @@ from math import nan
 
 from autoscaler.core.behavior import Behavior, BehaviorDefaults, Direction, RateRule, Select
 from autoscaler.core.selector import Operator, Requirement, Selector
-from autoscaler.core.spec import Coverage, Fallback, PolicyChoice, Query, ScheduleRow, SeriesSpec, Usage, When, WorkloadSpec
+from autoscaler.core.spec import Coverage, Fallback, Objective, PolicyChoice, Query, ScheduleRow, SeriesSpec, Usage, When, WorkloadSpec
 from autoscaler.core.types import MetricType, Mode, TargetKind, Workload
 from autoscaler.core.usage import CPU
 from autoscaler.policyfile.coverage import default_coverage
@@ -19,6 +19,8 @@ from autoscaler.policyfile.schema import (
     FallbackField,
     Labels,
     Metric,
+    ObjectiveField,
+    Question,
     Rules,
     ScalingPolicy,
     SelectorField,
@@ -77,6 +79,7 @@ def to_spec(policy: ScalingPolicy, choice: PolicyChoice, defaults: BehaviorDefau
         mode_until_s=nan if spec.mode.until is None else spec.mode.until,
         startup_s=nan if spec.startup is None else spec.startup,
         coverage=_coverage(policy, workload),
+        objective=None if spec.objective is None else _objective(spec.objective, workload),
         origin=origin,
     )
 
@@ -101,7 +104,16 @@ def _coverage(policy: ScalingPolicy, workload: Workload) -> Coverage | None:
     if given is None:
         asked = [metric.prometheus for metric in policy.spec.metrics if metric.prometheus is not None]
         return default_coverage(workload, asked[0].endpoint) if asked else None
-    return Coverage(Query(given.query, given.endpoint), match_of(given.labels, workload), is_given=True)
+    return Coverage(_query(given), match_of(given.labels, workload), is_given=True)
+
+
+def _objective(given: ObjectiveField, workload: Workload) -> Objective:
+    late, total = given.late, given.total
+    return Objective(_query(late), _query(total), match_of(late.labels, workload), match_of(total.labels, workload))
+
+
+def _query(given: Question) -> Query:
+    return Query(given.query, given.endpoint)
 
 
 def match_of(labels: Labels | None, workload: Workload) -> tuple[tuple[str, str], ...]:
@@ -129,7 +141,7 @@ def _series(metric: Metric, workload: Workload) -> SeriesSpec:
         activation=metric.activation,
         match=() if source is None else match_of(source.labels, workload),
         metric_type=kind_of_metric,
-        saturation=None if full is None else Query(full.query, full.endpoint),
+        saturation=None if full is None else _query(full),
         saturation_match=() if full is None else match_of(full.labels, workload),
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from autoscaler.adapters.memory import MemorySource
 from autoscaler.clock import ManualClock
 from autoscaler.core.roster import Roster
-from autoscaler.core.spec import Query
+from autoscaler.core.spec import Objective, Query
 from autoscaler.core.types import Signal
 from autoscaler.errors import TransientError
 from autoscaler.loops.observe import CLOSE_AFTER_S, LATE_WAIT_S, QUESTION_BUDGET_S, Observer
@@ -83,4 +84,26 @@ async def test_a_late_answer_serves_the_next_tick() -> None:
     stage = Stage()
     stage.takes_s["slow"] = CLOSE_AFTER_S + 1
     assert [(await stage.tick(number))[1] for number in range(1, 5)] == [[OK, TIMEOUT], [OK, OK], [OK, OK], [OK, OK]]
+    await stage.observer.close()
+
+
+async def test_no_tick_waits_for_an_objective_but_for_a_moment_or_beside_the_loads() -> None:
+    stage = Stage()
+    objective = Objective(Query('late{name="lazy"}'), Query('all{name="lazy"}'))
+    stage.roster.swap([], [replace(scaled("quick"), objective=objective)])
+    stage.observer.wire(stage.roster)
+    stage.takes_s["lazy"] = QUESTION_BUDGET_S + 1
+    waits = [await stage.tick(number) for number in range(1, 5)]
+    assert max(wait_s for wait_s, _ in waits) == pytest.approx(LATE_WAIT_S, abs=0.06), "not even the first time"
+    assert [signals for _, signals in waits] == [[OK, OK]] * 4
+    await stage.observer.close()
+
+
+async def test_a_question_that_is_an_objective_and_a_load_is_waited_for() -> None:
+    stage = Stage()
+    load = Query('load{name="slow"}')
+    stage.roster.swap([], [replace(scaled("quick"), objective=Objective(load, load))])
+    stage.observer.wire(stage.roster)
+    stage.takes_s["slow"] = CLOSE_AFTER_S / 2
+    assert list(await stage.tick(1)) == [pytest.approx(CLOSE_AFTER_S / 2, abs=0.06), [OK, OK]]
     await stage.observer.close()

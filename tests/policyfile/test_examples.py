@@ -45,6 +45,7 @@ def test_all_together_show_every_case() -> None:
     assert specs["saturation"].series[0].saturation is not None
     assert specs["saturation"].coverage is not None
     assert specs["saturation"].coverage.is_given
+    assert specs["objective"].objective is not None
     assert specs["policy"].policy.params.window_s == 600
 
 

@@ -86,7 +86,7 @@ def test_mistakes_of_all_files_at_once_and_in_order(tmp_path: Path, policy_text:
         (
             "a.yaml:13:3: spec.wrong: unknown field; known: scaleTargetRef, targets, minReplicas, maxReplicas, interval, "
             "metrics, policy, behavior, "
-            "schedule, fallback, mode, coverage, startup"
+            "schedule, fallback, mode, coverage, objective, startup"
         ),
         "b.yaml:6:16: spec.minReplicas: 2 is above maxReplicas 1; expected at most that",
         "c.yaml:1:1: this quote is never closed",

@@ -8,7 +8,7 @@ import pytest
 
 from autoscaler.core.behavior import HPA_BEHAVIOR, NO_BEHAVIOR, Behavior, BehaviorDefaults, RateRule, Select
 from autoscaler.core.selector import Operator, Requirement, Selector
-from autoscaler.core.spec import Coverage, Fallback, Query, ScheduleRow, SeriesSpec, Usage, When, WorkloadSpec
+from autoscaler.core.spec import Coverage, Fallback, Objective, Query, ScheduleRow, SeriesSpec, Usage, When, WorkloadSpec
 from autoscaler.core.types import MetricType, Mode, TargetKind, Workload
 from autoscaler.policyfile.load import File, assemble, parse, to_specs
 from autoscaler.policyfile.schema import BehaviorField
@@ -220,6 +220,24 @@ def test_what_pods_use(policy_text: Callable[..., str], given: str, expected: tu
     assert spec.coverage is None, "no Prometheus is asked"
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param("{late: {query: ' slow '}, total: {query: all}}", Objective(Query("slow"), Query("all")), id="two-queries"),
+        pytest.param(
+            "{late: {query: slow, endpoint: other, labels: {name: app}}, total: {query: all, labels: {namespace: ns, name: app}}}",
+            Objective(Query("slow", "other"), Query("all"), (("app", "web"),), (("ns", "shop"), ("app", "web"))),
+            id="labels-and-endpoint",
+        ),
+    ],
+)
+def test_an_objective_of_forecast(policy_text: Callable[..., str], given: str, expected: Objective) -> None:
+    text = policy_text(spec=f"objective: {given}")
+    for policy in ("", "\n  policy: {type: forecast}"):
+        assert spec_of(text.replace(TYPE, policy)).objective == expected
+    assert spec_of(policy_text().replace(TYPE, "")).objective is None
+
+
 def test_a_policy_for_many_gives_a_row_for_each_that_it_finds() -> None:
     text = """\
 apiVersion: autoscaler.dev/v1alpha1
@@ -248,3 +266,22 @@ spec:
     assert [window.min_replicas for window in row.schedule] == [5.0] * len(row.schedule) != []
     assert row.coverage is not None
     assert [value for _, value in row.coverage.match] == ["db"]
+
+
+def test_an_objective_of_many_is_picked_by_each_ones_labels() -> None:
+    text = """\
+apiVersion: autoscaler.dev/v1alpha1
+kind: ScalingPolicy
+metadata: {name: many, namespace: shop}
+spec:
+  targets: {kind: Deployment, selector: {}}
+  maxReplicas: 9
+  metrics:
+    - {name: load, prometheus: {query: load, labels: {name: app}}, target: {averageValue: 2}}
+  objective:
+    late: {query: slow, labels: {name: app}}
+    total: {query: all, labels: {name: app}}
+"""
+    (selection,) = to_specs(assemble([parse(File("shop.yaml", text.encode()))]), NOW_S).selections
+    match = (("app", "db"),)
+    assert selection.row("db").objective == Objective(Query("slow"), Query("all"), match, match)
