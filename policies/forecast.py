@@ -11,7 +11,8 @@
 
 c, the spread, the hold and what the headroom is added to are those of 56 candidates that, replayed over the last week, would have cost
 least with no more than four fifths of ``risk`` of the requests late (:mod:`policies.forecasting.replay`). Demand is load ÷ what one replica
-carries within its objective: all headroom is added here, none belongs into the target.
+carries within its objective: all headroom is added here, none belongs into the target. What the file's ``objective`` tells of late requests
+corrects the replays (:mod:`policies.forecasting.lateness`): a target that is too high, or load that is rougher than its metric.
 
 Cold, with outcomes known of less than two hours of forecasts: demand / 0.8, and down after 300 s. Saturated, so that the true demand
 is hidden: a fifth more than the highest demand of the last week, between 2 and 32 times the ready replicas, looked at anew each lead until
@@ -31,6 +32,7 @@ from autoscaler.core.columns import full, revised
 from autoscaler.core.policy import Proposal, Traits, View, param
 from autoscaler.core.startup import UNKNOWN_S
 from autoscaler.core.types import Floats, Ints, Singles
+from policies.forecasting.lateness import late_share, noticed
 from policies.forecasting.predict import HISTORY_BEATS, Lesson, Outlook, learnt, observed, outlook
 from policies.forecasting.replay import Past, band_of, came_of, chosen, needed_of, outlook_of, replayed, with_sums_of
 from policies.forecasting.state import (
@@ -95,7 +97,7 @@ class Forecast:
 
     Params = ForecastParams
     breaks = frozenset({"monotone"})  # a load that grew more slowly than it used to foretells less than one that did not grow
-    traits = Traits(behavior=NO_BEHAVIOR, warm_s=3 * 3600.0, checkpoint=CHECKPOINT, forgets_s=_DAY_S)
+    traits = Traits(behavior=NO_BEHAVIOR, warm_s=3 * 3600.0, checkpoint=CHECKPOINT, objective=True, forgets_s=_DAY_S)
 
     def history_s(self, params: ForecastParams) -> float:  # noqa: ARG002 - the contract's signature
         """An hour and a quarter: twice the longest lead before the same time an hour ago."""
@@ -123,6 +125,7 @@ class Forecast:
         rings = {name: aged(getattr(state, name), passed) for name in RINGS} if passed > 0 else {}
         if rings:
             changes = {"calm": calm, "beat": full(lead.size, number), **observed(state, newest, beat_s)}
+            changes |= noticed(state, newest[0], view.ready, view.late, view.total, beat_s)
             state = revised(state, changes)
             state = revised(state, _tried(state, newest, beats, lead, rings, beat_s))
             if number % max(1, round(_CHOOSE_S / beat_s)) == 0:
@@ -271,9 +274,9 @@ def _notes(state: ForecastState, spread: Floats) -> dict[str, Floats]:
     """Columns for explain and the page.
 
     ``spread`` and ``multiple`` make the headroom, on top of demand itself where ``plain`` is 1; ``replay_late_share`` and ``replay_cost``
-    (replicas per demand) are what these settings would have come to; ``accuracy_*`` are of the last day: bias (mean of forecast - outcome,
-    as a share of demand) and hit rate (demand within what had been asked for in time); ``flood``: replicas asked for because saturation
-    hides demand.
+    (replicas per demand) are what these settings would have come to; ``objective_late_share``: what was late, where an objective tells.
+    ``accuracy_*`` are of the last day: bias (mean of forecast - outcome, as a share of demand) and hit rate (demand within what had been
+    asked for in time); ``flood``: replicas asked for because saturation hides demand.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         bias = state.bias / state.judged_volume
@@ -284,6 +287,7 @@ def _notes(state: ForecastState, spread: Floats) -> dict[str, Floats]:
         "plain": (_SPREAD[state.setting.astype(np.int64)] == PLAIN).astype(np.float64),
         "replay_late_share": state.chosen_late,
         "replay_cost": state.chosen_cost,
+        "objective_late_share": late_share(state),
         "accuracy_bias": np.where(state.judged_volume > 0, bias, np.nan),
         "accuracy_hit_rate": np.where(state.judged > 0, hit_rate, np.nan),
         "scored_s": state.scored_s,

@@ -57,9 +57,12 @@ class Warmed:
 
 
 def warm_rows(call: Call, interval_s: float) -> int:
-    """So many rows its policy is to be stepped over; none where it asks for none, or for more of a view than a past has."""
+    """So many rows its policy is to be stepped over; none where it asks for none, or for more of a view than a past has.
+
+    A past has no objective: that is advice, and who reads one does without.
+    """
     traits = traits_of(call.policy)
-    bare = not (traits.pods or traits.season or traits.objective)
+    bare = not (traits.pods or traits.season)
     return ceil(traits.warm_s / interval_s) if bare else 0
 
 

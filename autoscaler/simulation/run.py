@@ -163,6 +163,7 @@ class _Pilot:
         self._slots = np.array([roster.slot(spec.workload) for spec in renamed])
         plant[self._slots] = self._plants
         self._plant, self._blank = plant, plant == blank
+        self._told = np.array([spec.objective is not None for spec in case.specs])
         self._wires = [self._wire(call) for call in self._spec.calls]
         self._history, self._state = History(interval_s), State()
         self._target = frozen(np.where(self._blank, Target.UNKNOWN, Target.OK).astype(np.int8))
@@ -222,6 +223,7 @@ class _Pilot:
         asked[self._plants] = self._replicas[self._slots]
 
     def _series(self, wire: _Wire, sample: Sample | None, load: Floats | None) -> SeriesColumns:
+        """What one call's series show; the objective's rates only to workloads that ask for them."""
         n = wire.plant.size
         if sample is None or load is None:
             nothing = frozen(full(n, np.nan))
@@ -239,8 +241,8 @@ class _Pilot:
             saturated=frozen(np.append(sample.saturated, False)[wire.plant]),
             ready=ready,
             request=wire.request,
-            late=_picked(sample.late, wire.plant),
-            total=_picked(sample.total, wire.plant),
+            late=_picked(np.where(self._told, sample.late, np.nan), wire.plant) if self._told.any() else None,
+            total=_picked(sample.total, wire.plant) if self._told.any() else None,
         )
 
 

@@ -9,7 +9,8 @@ The first line is a newsvendor's: the last replica is worth its price while the 
 theta, so what counts is the upper quantile of (demand - U), U uniform on 0 … 1; the root joins its two limits, demand much more and much
 less certain than one replica. A replay adds for each beat what was late, and what the replicas cost::
 
-    late     max(0, demand + backlog - level) averaged over demand +- width, at most demand; backlog drains at capacity = level / knee
+    late     max(0, demand + backlog - level) averaged over demand +- width, at most demand; backlog drains at capacity = level / knee;
+             where the workload has an objective, what that says of such a load (:mod:`policies.forecasting.lateness`)
     width    sqrt(3) x the deviation of the load within the metric's window, at least 1.5 % (:func:`deviation`)
     cost     level + twice what was given back (30 s of termination) + 10 for a change, to keep calm
 
@@ -26,7 +27,8 @@ from numpy.typing import NDArray
 
 from autoscaler.core.plant import Plant
 from autoscaler.core.types import Floats, Ints, Singles
-from policies.forecasting.state import HOUR, MULTIPLES, NOW, PLAIN, SETTINGS, SWING_BEATS, Changes, ForecastState
+from policies.forecasting.lateness import corrected
+from policies.forecasting.state import HOUR, LOADS, MULTIPLES, NOW, PLAIN, SETTINGS, SWING_BEATS, Changes, ForecastState
 
 _MEMORY_S = 7 * 86400.0
 _TERMINATION_S = 30.0
@@ -131,7 +133,7 @@ def with_sums_of(earlier: ForecastState, start: ForecastState, end: ForecastStat
     """
     left = (1.0 - beat_s / _MEMORY_S) ** (end.beat - start.beat)
     changes: Changes = {}
-    for name in ("late", "cost", "replayed"):
+    for name in ("late", "cost", "replayed", "load_late", "load_total"):
         before, then, now = (getattr(state, name) for state in (earlier, start, end))
         changes[name] = (now + left * (before - then)).astype(now.dtype)
     changes["highest"] = np.maximum(end.highest, earlier.highest * left)
@@ -147,12 +149,21 @@ def _served(state: ForecastState, level: Singles, demand: Singles) -> tuple[Sing
     it dropped too soon.
     """
     work = state.backlog + demand
-    width = np.maximum(_WIDTH_MIN, np.sqrt(3.0) * deviation(state)).astype(np.float32) * demand
-    beyond = work - level
-    inside = np.clip(beyond + width, 0, 2 * width)
-    late = inside * inside / (4 * width + np.float32(1e-12)) + np.maximum(beyond - width, 0)
+    width = np.maximum(_WIDTH_MIN, np.sqrt(3.0) * deviation(state)).astype(np.float32)
+    late = np.minimum(_above(work - level, width * demand), demand)
+    if state.load_total.any():
+        loads = LOADS[:, None]
+        prior = np.asarray(_above(loads - np.float32(1.0), width * loads) / loads)
+        late = corrected(state, prior, np.asarray(work / np.maximum(level, np.float32(1.0)), np.float32), late, demand)
     backlog = np.clip(work - level * _CAPACITY, 0, np.float32(_PATIENCE_BEATS) * demand)
-    return np.minimum(late, demand), backlog
+    return late, backlog
+
+
+def _above(beyond: Singles, width: Singles) -> Singles:
+    """The mean of what is above 0 of all between ``beyond - width`` and ``beyond + width``."""
+    inside = np.clip(beyond + width, 0, 2 * width)
+    late: Singles = inside * inside / (4 * width + np.float32(1e-12)) + np.maximum(beyond - width, 0)
+    return late
 
 
 def came_of(state: ForecastState, beats: Floats) -> Singles:

@@ -34,6 +34,10 @@ MULTIPLES = np.array([-0.5, 0.2, 0.8, 1.4, 2.4, 4.0, 7.0, 13.0], np.float32)
 """One half of a candidate: how many times its usual error is added to the forecast."""
 
 
+LOADS = np.arange(0.5, 1.875, 0.05, dtype=np.float32)
+"""Loads per replica, where 1 is the target: at each of them an objective tells how late requests are."""
+
+
 class Setting(NamedTuple):
     """The rest of a candidate: which error is multiplied, and how slowly replicas are given back."""
 
@@ -75,6 +79,8 @@ class ForecastState:
     Rings, newest last ``[RING]``: ``forecasts, spreads_slow, spreads_now, errors, asks`` as they were made at each beat.
     Candidates ``[setting, multiple]``: ``level`` asked for, ``peak`` needed since it was last needed in full, ``waited`` beats since,
     ``backlog``, sums of ``late`` and ``cost``, with ``replayed`` the sum of demand.
+    Objective: ``ready`` replicas and for how many beats ``steady``; sums of demand, late and in all, by load per replica:
+    ``load_late, load_total[load]``.
     Choice: ``setting, multiple`` and what replay says of it, ``chosen_late`` (share), ``chosen_cost`` (replicas per demand).
     Now: ``asked`` replicas, ``asked_peak`` and ``asked_since_s`` as of a candidate; ``flood, flood_until_s`` while saturated.
     Accuracy over a day: ``bias`` (sum of errors), ``hits`` (times that what came was asked for), ``judged`` and ``judged_volume``.
@@ -106,6 +112,10 @@ class ForecastState:
     late: Singles
     cost: Singles
     replayed: Floats
+    ready: Floats
+    steady: Floats
+    load_late: Singles
+    load_total: Singles
     setting: Floats
     multiple: Floats
     chosen_late: Floats
@@ -125,6 +135,7 @@ _START = {
     "beat": -1.0,
     "calm": np.inf,
     "error_share": 0.08,
+    "ready": np.nan,
     "setting": 1.0,
     "multiple": 3.6,
     "chosen_late": np.nan,
@@ -135,7 +146,20 @@ _START = {
 }
 _TABLES = ("level", "peak", "waited", "backlog", "late", "cost")
 
-CHECKPOINT = ("seen", "scored_s", "usual", "highest", "error_slow", "asked", "weights", "replayed", "late", "cost")
+CHECKPOINT = (
+    "seen",
+    "scored_s",
+    "usual",
+    "highest",
+    "error_slow",
+    "asked",
+    "weights",
+    "replayed",
+    "late",
+    "cost",
+    "load_late",
+    "load_total",
+)
 
 
 def blank(n: int) -> ForecastState:
@@ -144,6 +168,7 @@ def blank(n: int) -> ForecastState:
     columns["weights"] = np.zeros((FEATURES, n), np.float32)
     columns["inverse"] = np.repeat(10.0 * np.eye(FEATURES)[:, :, None], n, axis=2)
     columns |= {name: np.full((RING, n), np.nan, np.float32) for name in RINGS}
+    columns |= {name: np.zeros((LOADS.size, n), np.float32) for name in ("load_late", "load_total")}
     columns |= {name: np.zeros((len(SETTINGS), MULTIPLES.size, n), np.float32) for name in _TABLES}
     return ForecastState(**{name: frozen(column) for name, column in columns.items()})
 

@@ -112,7 +112,7 @@ def test_a_policy_that_fails_on_the_way_has_no_state() -> None:
         pytest.param(Traits(warm_s=3610.0), 241, id="rounded-up"),
         pytest.param(Traits(warm_s=3600.0, pods=True), 0, id="needs-pods-of-then"),
         pytest.param(Traits(warm_s=3600.0, season=True), 0, id="needs-a-season"),
-        pytest.param(Traits(warm_s=3600.0, objective=True), 0, id="needs-outcomes"),
+        pytest.param(Traits(warm_s=3600.0, objective=True), 240, id="does-without-an-objective"),
     ],
 )
 def test_a_past_is_stepped_over_only_where_it_says_all_that_is_needed(traits: Traits, rows: int) -> None:

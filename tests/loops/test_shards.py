@@ -127,12 +127,12 @@ class ManySingles:
 
 
 class Hungry(build.Proportional):
-    """A policy that keeps as much as it may: 140 single-precision numbers a series."""
+    """A policy that keeps as much as it may: 190 single-precision numbers a series."""
 
     traits = Traits(checkpoint=("errors",))
 
     def init(self, params: object, n: int) -> ManySingles:  # type: ignore[override]  # noqa: ARG002 - the contract
-        return ManySingles(frozen(np.random.default_rng(1).normal(size=(140, n)).astype(np.float32)))
+        return ManySingles(frozen(np.random.default_rng(1).normal(size=(190, n)).astype(np.float32)))
 
     def __call__(self, view: View, params: object, state: ManySingles) -> tuple[ManySingles, Proposal]:  # type: ignore[override]  # noqa: ARG002
         return state, Proposal(view.demand[-1].astype(np.float64))
