@@ -235,20 +235,18 @@ class Observer:
     def _rate(self, wire: Wire, answer: _Answer, what: str, of: float = np.nan) -> float:
         """A rate, noting why it is not known where it is not; it is advice, so nobody is held for that.
 
-        ``of`` all requests, where that is known, an empty answer is no late one: a rate over a bucket that nothing was counted in often
-        has no series at all. That is noted too, as it may be a bucket that does not exist. Nowhere else is an unknown a zero.
+        No series is not none late: it may be a bucket that does not exist. What a difference falls below 0 by rounding, as far as ``of``
+        all requests are known, is zero.
         """
         value, outcome = answer.pick(wire.match)
-        if outcome == Signal.EMPTY and not np.isnan(of):
-            self._details.setdefault((OBJECTIVE, wire.slot), f"the query of {what} returned no series: taken as none")
-            return 0.0
         if outcome == Signal.OK:
             if -ROUNDING * of <= value < 0:
                 return 0.0
             if 0 <= value < inf:
                 return value
             outcome = Signal.NAN if np.isnan(value) else Signal.NEGATIVE if value < 0 else Signal.INFINITE
-        self._details.setdefault((OBJECTIVE, wire.slot), f"the rate of {what} is not known: {answer.sentence(outcome)}")
+        hint = "; write `or vector(0)` where that means none" if outcome == Signal.EMPTY else ""
+        self._details.setdefault((OBJECTIVE, wire.slot), f"the rate of {what} is not known: {answer.sentence(outcome)}{hint}")
         return np.nan
 
     def _share(self, wire: Wire, answer: _Answer, ready: float, *, is_given: bool) -> float:

@@ -187,8 +187,7 @@ def rates(decision: dict[str, Any], series: int = 0) -> tuple[float, float]:
     [
         pytest.param([3.0], [40.0], (3.0, 40.0), "", id="both-known"),
         pytest.param([0.0], [40.0], (0.0, 40.0), "", id="none-late"),
-        pytest.param([], [40.0], (0.0, 40.0), "the query of late requests returned no series: taken as none", id="no-bucket-is-none-late"),
-        pytest.param([], [0.0], (0.0, 0.0), "the query of late requests returned no series: taken as none", id="no-bucket-and-no-requests"),
+        pytest.param([], [40.0], (nan, 40.0), "the query returned no series; write `or vector(0)` where that means none", id="no-bucket"),
         pytest.param([-4e-9], [40.0], (0.0, 40.0), "", id="rounding-is-none-late"),
         pytest.param([-1e-6], [40.0], (nan, 40.0), "late requests is not known: the value is negative", id="late-negative"),
         pytest.param([nan], [40.0], (nan, 40.0), "late requests is not known: the value is NaN", id="late-nan"),
