@@ -31,7 +31,7 @@ from autoscaler.core.behavior import NO_BEHAVIOR
 from autoscaler.core.columns import full, revised
 from autoscaler.core.policy import Proposal, Traits, View, param
 from autoscaler.core.startup import UNKNOWN_S
-from autoscaler.core.types import Floats, Ints, Singles
+from autoscaler.core.types import FREE, Floats, Ints, Singles
 from policies.forecasting.lateness import late_share, noticed
 from policies.forecasting.predict import HISTORY_BEATS, Lesson, Outlook, learnt, observed, outlook
 from policies.forecasting.replay import Past, band_of, came_of, chosen, needed_of, outlook_of, replayed, with_sums_of
@@ -152,6 +152,9 @@ def _lead(view: View, params: ForecastParams, state: ForecastState, beat_s: floa
     startup = np.where(np.isfinite(view.startup_s), view.startup_s, UNKNOWN_S)
     added = np.where(view.ordered, np.clip(np.ceil(state.error_slow), 1.0, _ORDERED_MAX), 1.0) if view.ordered.any() else 1.0
     lead = np.ceil((startup * added + params.metric_lag_s) / beat_s - 1e-9)
+    used = view.workload != FREE
+    if used.any():  # equal leads are cheap: columns that nobody uses must not spoil that
+        lead = np.where(used, lead, lead[used].min())
     return np.asarray(np.clip(lead, 1, max(1, min(RING - 2, beats - HISTORY_BEATS - 1))), dtype=np.int64)
 
 
