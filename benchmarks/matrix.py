@@ -22,7 +22,8 @@ COARSE_SPAN_S = 28 * DAY_S
 """So much of the coarse traces is run: they last up to 215 days."""
 
 GROUPS = ("policies", "hpa", "knative", "day")
-"""Everybody but: the HPA tuned in hindsight; Knative; curves of a day. Beside these "duel": ``forecast`` and the usual HPA alone."""
+"""Everybody but: the HPA tuned in hindsight; Knative; curves of a day. Beside these "duel": ``forecast`` and the usual HPA alone; and
+"objective": ``forecast`` told of late requests or not, under a right target and one that is too high."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -115,6 +116,12 @@ def shapes() -> Iterator[Task]:
         yield Task(Scene(name), HEADLINE, group)
 
 
+def objectives() -> Iterator[Task]:
+    """What an objective corrects: a target that is too high, and load that is rougher within a minute than its metric."""
+    for name in (*FINE, "shape_bursts"):
+        yield Task(Scene(name), HEADLINE[:1], "objective")
+
+
 def factors() -> Iterator[Task]:
     """The headline, and everything else changed one at a time."""
     yield from headline()
@@ -139,4 +146,4 @@ def full() -> Iterator[Task]:
         yield Task(Scene(trace, signal, model), PRODUCT, group)
 
 
-PRESETS = {"quick": quick, "headline": headline, "shapes": shapes, "factors": factors, "full": full}
+PRESETS = {"quick": quick, "headline": headline, "shapes": shapes, "objective": objectives, "factors": factors, "full": full}

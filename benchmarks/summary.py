@@ -238,7 +238,19 @@ def markdown(rows: Sequence[Row]) -> str:
     other = [each for each in all_duels if not _is_head(each, each["fleet"]) and each["trace"] not in SHAPES]
     columns = (*COLUMNS, ("HPA late at our cost", lambda each: _share(each["hpa_late_at_own_cost"])))
     table = [[cell(each) for _, cell in columns] for each in [*sorted(mean, key=lambda each: -_rank(each)), *other]]
-    return "\n".join([*_table(["figure", *fleets], words), "", *_table([name for name, _ in columns], table), ""])
+    tables = [_table(["figure", *fleets], words), _table([name for name, _ in columns], table), objectives(rows)]
+    return "\n".join(line for part in tables if part for line in [*part, ""])
+
+
+def objectives(rows: Sequence[Row]) -> list[str]:
+    """What an objective corrects, a line a trace: late share and cost without and with one."""
+    told = [row for row in rows if row["policy"] == "objective"]
+    settings = list(dict.fromkeys(row["setting"] for row in told))
+    lines_ = []
+    for trace in dict.fromkeys(row["trace"] for row in told):
+        cells = {row["setting"]: f"{_share(row['late_share'])} at {row['cost_ratio']:.3f}" for row in told if row["trace"] == trace}
+        lines_.append([trace, *(cells.get(setting, "-") for setting in settings)])
+    return _table(["late at cost", *settings], lines_) if told else []
 
 
 def _table(head: Sequence[str], lines_: Sequence[Sequence[str]]) -> list[str]:

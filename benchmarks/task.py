@@ -12,7 +12,7 @@ import numpy as np
 from autoscaler.core.behavior import NO_BEHAVIOR, Behavior
 from autoscaler.core.plant import Plant
 from autoscaler.core.policy import Policy
-from autoscaler.core.spec import PolicyChoice, Query, SeriesSpec, WorkloadSpec
+from autoscaler.core.spec import Objective, PolicyChoice, Query, SeriesSpec, WorkloadSpec
 from autoscaler.core.types import Floats, Workload
 from autoscaler.registry import find
 from autoscaler.simulation.bound import Bound, bound_of
@@ -51,7 +51,8 @@ class Competitor:
 
 def execute(task: Task) -> list[dict[str, Any]]:
     """The rows of a task: one for each competitor and variant."""
-    return {"policies": _policies, "duel": _duel, "hpa": _hindsight, "knative": _knative, "day": _day}[task.group](task)
+    groups = {"policies": _policies, "duel": _duel, "hpa": _hindsight, "knative": _knative, "objective": _objectives, "day": _day}
+    return groups[task.group](task)
 
 
 def ground_of(task: Task, variant: Variant, window_s: float = 60.0) -> Ground:
@@ -158,6 +159,21 @@ def _policies(task: Task) -> list[dict[str, Any]]:
 def _duel(task: Task) -> list[dict[str, Any]]:
     grounds = [ground_of(task, variant) for variant in task.variants]
     return _together(task, grounds, [competitors(ground, curves=False)[:2] for ground in grounds])
+
+
+def _objectives(task: Task) -> list[dict[str, Any]]:
+    grounds = [ground_of(task, variant) for variant in task.variants]
+    told = Objective(Query("late"), Query("total"))
+
+    def side(ground: Ground) -> list[Competitor]:
+        limit = ground.setup.plant.knee * float(ground.setup.plant.capacity)
+        return [
+            Competitor("objective", f"{words}{with_it}", replace(_registered("forecast", high * limit), objective=objective), default=False)
+            for words, high in (("right target", 1.0), ("target 30 % too high", 1.3))
+            for with_it, objective in (("", None), (" + objective", told))
+        ]
+
+    return _together(task, grounds, [side(ground) for ground in grounds])
 
 
 def _knative(task: Task) -> list[dict[str, Any]]:

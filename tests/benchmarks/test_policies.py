@@ -19,7 +19,7 @@ from benchmarks.matrix import FINE, PRESETS, Scene, Task, Variant
 from benchmarks.peers.knative import Knative, KnativeParams
 from benchmarks.peers.reactive import Reactive, ReactiveParams
 from benchmarks.shapes import SHAPES, shape
-from benchmarks.summary import duels, lines, over_seeds, summary
+from benchmarks.summary import duels, lines, objectives, over_seeds, summary
 from benchmarks.task import execute
 
 HOUR_S = 3600.0
@@ -118,6 +118,19 @@ def test_dask_makes_the_same_rows(folder: Path, tmp_path: Path, scheduler: str) 
     for task, rows in policies.on_dask(TASKS, scheduler):
         policies.keep(tmp_path, task, rows)
     assert policies.collected(TASKS, tmp_path) == policies.collected(TASKS, folder)
+
+
+def test_an_objective_is_told_beside_none() -> None:
+    rows = execute(Task(Scene(TRACE), (Variant(),), "objective", span_s=HOUR_S))
+    assert [row["setting"] for row in rows] == [
+        "right target",
+        "right target + objective",
+        "target 30 % too high",
+        "target 30 % too high + objective",
+    ]
+    head, _, line = objectives(rows)
+    assert head == f"| late at cost | {' | '.join(row['setting'] for row in rows)} |"
+    assert line.startswith(f"| {TRACE} | ")
 
 
 def test_losers_come_first(folder: Path) -> None:
