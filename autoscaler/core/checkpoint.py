@@ -165,19 +165,27 @@ def policy_fields(state: State, call: Call, slots: Sequence[int]) -> list[Series
     ]
 
 
-def with_policy_fields(state: State, call: Call, found: Mapping[int, SeriesFields]) -> State:
-    """The state with what was kept of some series of the call, by slot. A field that has another shape or type by now is left out."""
+def with_policy_fields(state: State, call: Call, found: Mapping[int, SeriesFields]) -> tuple[State, frozenset[int]]:
+    """The state with what was kept of some series of the call, by slot, and the slots of those that go on with it.
+
+    What a version of the policy kept that wanted other fields, or of other shapes, is lost as a whole: half of it says nothing.
+    """
     kept, _ = walled(call.policy, lambda: policy_state(call, state.policies.get(call.key)))
     if kept is None:  # decide meets the same fault, and says it
-        return state
-    fields = array_fields(kept.value)
-    columns: dict[str, NDArray[np.generic]] = {}
-    for slot, values in found.items():
+        return state, frozenset()
+    wanted = {name: array for name, array in array_fields(kept.value).items() if name in traits_of(call.policy).checkpoint}
+    fitting = {slot: values for slot, values in found.items() if values and _fit(values, wanted)}
+    if not fitting:
+        return state, frozenset()
+    columns = {name: array.copy() for name, array in wanted.items()}
+    for slot, values in fitting.items():
         for name, value in values.items():
-            if name in fields and value.dtype == fields[name].dtype and value.shape == fields[name].shape[:-1]:
-                column = columns.setdefault(name, fields[name].copy())
-                column[..., slot] = value
-    if not columns:
-        return state
+            columns[name][..., slot] = value
     value = replace(kept.value, **{name: frozen(column) for name, column in columns.items()})
-    return replace(state, policies={**state.policies, call.key: PolicyState(kept.serial, value)})
+    return replace(state, policies={**state.policies, call.key: PolicyState(kept.serial, value)}), frozenset(fitting)
+
+
+def _fit(values: SeriesFields, wanted: Mapping[str, NDArray[np.generic]]) -> bool:
+    return values.keys() == wanted.keys() and all(
+        value.dtype == wanted[name].dtype and value.shape == wanted[name].shape[:-1] for name, value in values.items()
+    )

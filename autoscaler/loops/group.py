@@ -235,7 +235,6 @@ class Group:
     def _remember(self, first_seen: list[Workload], at_s: float, current: Floats) -> None:
         """Go on from what an earlier process kept of workloads that are seen for the first time."""
         spec, found, series = self.roster.spec, dict[int, Memory](), dict[str, dict[int, SeriesFields]]()
-        restored = set[int]()
         for workload in first_seen:
             kept, slot = self._memories.claim(self._uids[workload]), self.roster.slot(workload)
             if kept is not None and kept.memory.at_s < at_s:  # one from the future was written by another clock
@@ -244,11 +243,12 @@ class Group:
                 for each, place in self.roster.series(workload).items():
                     if fields := kept.series.get(digest(place.call, each)):
                         series.setdefault(place.call, {})[place.slot] = fields
-                        restored.add(place.serial)
+        restored = set[int]()
         if found:
             self._state = remembering(self._state, spec, at_s, current, found)
             for call in spec.calls:
-                self._state = with_policy_fields(self._state, call, series.get(call.key, {}))
+                self._state, slots = with_policy_fields(self._state, call, series.get(call.key, {}))
+                restored.update(int(call.serial[slot]) for slot in slots)
         self._warm_ups.owe(self.roster, first_seen, restored)
 
     def scale_ups(self) -> dict[str, ScaleUp]:

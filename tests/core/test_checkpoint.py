@@ -61,7 +61,7 @@ def reborn(rig: Rig, *, lost: int = 0, beside: int = 0) -> Rig:
     new.state = remembering(new.state, new.roster.spec, new.at_s + INTERVAL_S, current, found)
     (series,) = new.roster.series(member.workload).values()
     (call,) = new.roster.spec.calls
-    new.state = with_policy_fields(new.state, call, {series.slot: fields[0]})
+    new.state, _ = with_policy_fields(new.state, call, {series.slot: fields[0]})
     return new
 
 
@@ -204,6 +204,21 @@ class Wider(Patient):
         return Wide(np.zeros((2, n)))
 
 
+@dataclass(frozen=True)
+class Two:
+    above: Floats
+    below: Floats
+
+
+class Twice(Patient):
+    """A newer version of the policy, which has one field more."""
+
+    traits = Traits(checkpoint=("above", "below"))
+
+    def init(self, params: object, n: int) -> Two:  # type: ignore[override]  # noqa: ARG002 - the contract
+        return Two(np.zeros(n), np.zeros(n))
+
+
 class Raising(Patient):
     def init(self, params: object, n: int) -> Wide:  # type: ignore[override]
         raise ZeroDivisionError(f"{params} {n}")
@@ -215,12 +230,16 @@ class Raising(Patient):
         pytest.param(Kept(), {"above": np.array(7, np.int8)}, id="another-type"),
         pytest.param(Kept(), {"below": np.array(7.0)}, id="another-name"),
         pytest.param(Wider(), {"above": np.array(7.0)}, id="another-shape"),
+        pytest.param(Kept(), {"above": np.array(7.0), "below": np.array(7.0)}, id="one-too-many"),
+        pytest.param(Twice(), {"above": np.array(7.0)}, id="one-lacks"),
         pytest.param(Raising(), {"above": np.array(7.0)}, id="a-policy-that-fails"),
     ],
 )
-def test_a_field_that_does_not_fit_any_more_starts_blank(policy: Patient, fields: dict[str, np.ndarray]) -> None:
+def test_what_does_not_fit_any_more_starts_blank_as_a_whole(policy: Patient, fields: dict[str, np.ndarray]) -> None:
     rig = Rig(spec(policy=choice(policy)))
-    assert with_policy_fields(rig.state, rig.roster.spec.calls[0], {0: fields}) is rig.state
+    state, restored = with_policy_fields(rig.state, rig.roster.spec.calls[0], {0: fields})
+    assert state is rig.state
+    assert restored == frozenset()
 
 
 def test_a_policy_that_declares_nothing_keeps_nothing() -> None:
