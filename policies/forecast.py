@@ -37,6 +37,7 @@ from policies.forecasting.predict import HISTORY_BEATS, Lesson, Outlook, learnt,
 from policies.forecasting.replay import Past, band_of, came_of, chosen, needed_of, outlook_of, replayed, with_sums_of
 from policies.forecasting.state import (
     CHECKPOINT,
+    HOUR,
     PLAIN,
     RING,
     RINGS,
@@ -193,8 +194,8 @@ def _an_hour_ago(beats: Singles, lead: Ints, beat_s: float, ago: Ints | int = 0)
         return np.asarray(np.fmax.reduce(beats[max(0, oldest - count + 1) : oldest + 1], axis=0, initial=np.float32(np.nan)))
     rows = np.arange(count)[:, None]
     places = begin - rows
-    there = (rows <= lead + more) & (places < beats.shape[0])
-    found = np.take_along_axis(beats, np.minimum(places, beats.shape[0] - 1), axis=0)
+    there = (rows <= lead + more) & (places >= 0) & (places < beats.shape[0])
+    found = np.take_along_axis(beats, np.clip(places, 0, beats.shape[0] - 1), axis=0)
     return np.asarray(np.fmax.reduce(np.where(there, found, np.float32(np.nan)), axis=0, initial=np.float32(np.nan)))
 
 
@@ -276,18 +277,21 @@ def _flooded(view: View, state: ForecastState, lead_s: Floats) -> tuple[Floats, 
 def _notes(state: ForecastState, spread: Floats) -> dict[str, Floats]:
     """Columns for explain and the page.
 
-    ``spread`` and ``multiple`` make the headroom, on top of demand itself where ``plain`` is 1; ``replay_late_share`` and ``replay_cost``
-    (replicas per demand) are what these settings would have come to; ``objective_late_share``: what was late, where an objective tells.
+    ``spread`` and ``multiple`` make the headroom, on top of demand itself where ``plain`` is 1, and of what came an hour ago where
+    ``by_clock`` is 1 and that was more than the forecast; ``replay_late_share`` and ``replay_cost`` (replicas per demand) are what these
+    settings would have come to; ``objective_late_share``: what was late, where an objective tells.
     ``accuracy_*`` are of the last day: bias (mean of forecast - outcome, as a share of demand) and hit rate (demand within what had been
     asked for in time); ``flood``: replicas asked for because saturation hides demand.
     """
+    kind = _SPREAD[state.setting.astype(np.int64)]
     with np.errstate(divide="ignore", invalid="ignore"):
         bias = state.bias / state.judged_volume
         hit_rate = state.hits / state.judged
     return {
         "spread": spread,
         "multiple": state.multiple,
-        "plain": (_SPREAD[state.setting.astype(np.int64)] == PLAIN).astype(np.float64),
+        "plain": (kind == PLAIN).astype(np.float64),
+        "by_clock": (kind == HOUR).astype(np.float64),
         "replay_late_share": state.chosen_late,
         "replay_cost": state.chosen_cost,
         "objective_late_share": late_share(state),

@@ -195,7 +195,7 @@ class Question(Part):
 
 
 class ObjectiveField(Part):
-    """Which requests are too late, out of all. Advice: without an answer nothing is held. No series of late ones beside all is none."""
+    """Which requests are too late, out of all. Advice: without an answer nothing is held. No series is not known, never none."""
 
     late: Question
     """The rate of requests that took too long or failed."""

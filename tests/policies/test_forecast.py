@@ -18,7 +18,7 @@ from autoscaler.core.columns import array_fields, full, taken
 from autoscaler.core.policy import Proposal, propose, traits_of
 from autoscaler.core.types import Bools, Floats
 from autoscaler.testing import PROPERTIES, check_policy, columns_of, view_of
-from policies.forecast import Forecast, ForecastParams
+from policies.forecast import Forecast, ForecastParams, _an_hour_ago
 from policies.forecasting.replay import came_of, chosen, deviation, needed_of
 from policies.forecasting.state import MULTIPLES, SETTINGS, Changes, ForecastState, aged, back, blank
 
@@ -300,6 +300,7 @@ def test_it_is_there_before_load_that_comes_by_the_clock() -> None:
     first, last = slice(0, 2 * HOUR), slice(-3 * HOUR, None)
     assert late[first].sum() / demand[lead:][first].sum() > 0.02
     assert late[last].sum() / demand[last].sum() < 0.004
+    assert played.note("by_clock")[-1, 0] == 1
     assert played.replicas[last].mean() / demand[last].mean() < 1.4
 
 
@@ -334,3 +335,22 @@ def test_what_came_is_less_noisy_than_the_metric_and_as_lively_as_the_load(noise
         assert left[0] <= far / before <= left[1]
     else:
         assert left[0] <= np.std(came) / np.std(truth) <= left[1]
+
+
+@pytest.mark.parametrize("interval_s", [5.0, 15.0, 60.0, 300.0])
+def test_what_came_an_hour_ago_is_the_same_for_equal_and_for_other_leads(interval_s: float) -> None:
+    """Leads of their own take another way to the same figures."""
+    beat_s = max(15.0, interval_s)
+    beats = np.random.default_rng(3).random((330, 4)).astype(np.float32)
+    leads = np.array([1, 3, 6, 38])
+    mixed = [_an_hour_ago(beats, leads, beat_s, ago) for ago in (0, leads + 1)]
+    for column, lead in enumerate(leads):
+        alone = np.full(4, lead)
+        each = [_an_hour_ago(beats, alone, beat_s, ago) for ago in (0, alone + 1)]
+        np.testing.assert_array_equal([one[column] for one in mixed], [one[column] for one in each])
+
+
+def test_what_came_an_hour_ago_is_not_known_within_the_first_hour() -> None:
+    beats = np.ones((200, 2), np.float32)
+    for leads in (np.array([6, 6]), np.array([6, 7])):
+        assert np.isnan(_an_hour_ago(beats, leads, 15.0)).all()
