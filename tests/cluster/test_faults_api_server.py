@@ -99,7 +99,10 @@ def test_killed(scene: Scene) -> None:
 
 
 def test_frozen(scene: Scene) -> None:
-    """A hung server may still carry out what it was asked before it hung; it is asked for the count of the load then."""
+    """A hung server may still carry out what it was asked before it hung; it is asked for the count of the load then.
+
+    Of that one the record has no success, as its caller had gone.
+    """
     known = len(scene.written())
     scene.plane.process("apiserver").pause()
     try:
@@ -109,7 +112,7 @@ def test_frozen(scene: Scene) -> None:
         scene.plane.process("apiserver").resume()
     recover(scene, "API server frozen", since_s)
     scene.wait_ticks(1)
-    assert scene.written()[known:] == [AFTER]
+    assert set(scene.written()[known:]) <= {AFTER}
 
 
 def test_its_etcd_stopped_and_later_put_back_in_time(scene: Scene) -> None:

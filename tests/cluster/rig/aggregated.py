@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 from aiohttp import web
 
@@ -15,7 +14,6 @@ from tests.cluster.rig.certificates import serving
 from tests.cluster.rig.wait import wait_until
 
 Json = dict[str, Any]
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @contextmanager
@@ -30,15 +28,6 @@ def served(
     thread = threading.Thread(target=loop.run_forever, name="aggregated APIs")
     thread.start()
     certificate = serving(folder)
-    connections: WeakSet[asyncio.Transport] = WeakSet()
-
-    @web.middleware
-    async def noted(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.transport is not None:
-            connections.add(request.transport)
-        return await handler(request)
-
-    application.middlewares.append(noted)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
 
     async def start() -> int:
@@ -50,9 +39,14 @@ def served(
     async def stop() -> None:
         if close is not None:
             await close()
+        for site in runner.sites:
+            await site.stop()
+        await asyncio.sleep(0.05)  # handshakes that are under way
+        connections = [] if runner.server is None else [handler.transport for handler in runner.server.connections]
         await runner.cleanup()
         for connection in connections:  # or the API server's goodbye would be waited for
-            connection.abort()
+            if isinstance(connection, asyncio.WriteTransport):
+                connection.abort()
         held = asyncio.all_tasks() - {asyncio.current_task()}
         for task in held:
             task.cancel()
