@@ -48,7 +48,7 @@ bench: $(VENV)/.dev ## Measure `decide` for 10 000 workloads: median, p99 and me
 	@$(BIN)/python -m benchmarks.decide
 
 .PHONY: bench-policies
-bench-policies: $(VENV)/.dev ## Measure how late and how dear policies are on all recorded loads (an hour; BENCH=--quick: two minutes)
+bench-policies: $(VENV)/.dev ## Measure how late and how dear policies are on all recorded loads (hours; BENCH=--quick: two minutes)
 	@$(BIN)/python -m benchmarks.policies $(BENCH)
 
 .PHONY: bench-drip
